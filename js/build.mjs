@@ -1,0 +1,51 @@
+/**
+ * Bundles the front end into ../xaiwidgets/static: one ES module and one style sheet.
+ *
+ * `node build.mjs` builds once and fails when the module is over its budget;
+ * `node build.mjs --watch` builds again on every change, with source maps.
+ */
+import { readFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { gzipSync } from "node:zlib";
+import * as esbuild from "esbuild";
+
+// The module travels with every widget instance, over the wire and in saved notebooks.
+const BUDGET = 60_000;
+
+const here = dirname(fileURLToPath(import.meta.url));
+const out = join(here, "..", "xaiwidgets", "static");
+const watch = process.argv.includes("--watch");
+
+const options = {
+  entryPoints: [join(here, "src", "widget.ts"), join(here, "src", "widget.css")],
+  outdir: out,
+  bundle: true,
+  format: "esm",
+  target: "es2022",
+  minify: !watch,
+  sourcemap: watch ? "inline" : false,
+  legalComments: "none",
+  // Pages that carry an AMD loader must not catch libraries that sniff for one.
+  define: { "define.amd": "false" },
+  logLevel: "warning",
+};
+
+if (watch) {
+  const context = await esbuild.context({ ...options, logLevel: "info" });
+  await context.watch();
+} else {
+  // What is wrong has been printed by esbuild; a stack trace of this script adds nothing.
+  await esbuild.build(options).catch(() => process.exit(1));
+  let tooLarge = false;
+  for (const name of ["widget.js", "widget.css"]) {
+    const bytes = readFileSync(join(out, name));
+    const [size, zipped] = [bytes.length, gzipSync(bytes).length].map((n) => (n / 1000).toFixed(1));
+    console.log(`${name.padEnd(10)} ${size.padStart(6)} kB   ${zipped.padStart(6)} kB gzipped`);
+    tooLarge ||= name === "widget.js" && bytes.length > BUDGET;
+  }
+  if (tooLarge) {
+    console.error(`widget.js is over its budget of ${BUDGET / 1000} kB: take something out.`);
+    process.exitCode = 1;
+  }
+}

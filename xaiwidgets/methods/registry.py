@@ -1,0 +1,96 @@
+"""Every method by its name.
+
+A method is one function ``name(task, *, parameters...) -> Iterator[Estimate]`` under ``@method``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from xaiwidgets.methods.estimate import Estimate
+from xaiwidgets.methods.params import Parameter, read_parameters
+
+Function = Callable[..., Iterator[Estimate]]
+
+# The order here is the order of `xai.methods()`.
+_MODULES = (
+    "saliency",
+    "input_x_gradient",
+    "integrated_gradients",
+    "smoothgrad",
+    "occlusion",
+)
+_known: dict[str, MethodSpec] = {}
+
+
+@dataclass(frozen=True)
+class MethodSpec:
+    """All that is known of a method.
+
+    Attributes:
+        name: as `xai.explain` takes it.
+        title: as people read it.
+        family: "gradient", "path", "perturbation", ...
+        paper: authors, title, year.
+        url: of the paper.
+        needs: what it asks of the model.
+        parameters: by name, in order.
+        function: the method itself.
+    """
+
+    name: str
+    title: str
+    family: str
+    paper: str
+    url: str
+    needs: str
+    parameters: dict[str, Parameter]
+    function: Function
+
+    def __repr__(self) -> str:
+        parameters = ", ".join(f"{p.name}={p.default!r}" for p in self.parameters.values())
+        return f"{self.name}({parameters})  {self.family}; needs {self.needs}; {self.paper}"
+
+
+def method(
+    *, title: str, family: str, paper: str, url: str, needs: str
+) -> Callable[[Function], Function]:
+    """Register the function below as the method of its name."""
+
+    def register(function: Function) -> Function:
+        name = function.__name__
+        _known[name] = MethodSpec(
+            name, title, family, paper, url, needs, read_parameters(function), function
+        )
+        return function
+
+    return register
+
+
+def methods() -> list[MethodSpec]:
+    """Every method: name, family, paper, parameters, and what it needs of the model."""
+    for module in _MODULES:
+        importlib.import_module(f"xaiwidgets.methods.{module}")
+    return [_known[name] for name in _MODULES]
+
+
+def get(name: Any) -> MethodSpec:
+    """The method called `name`.
+
+    Raises:
+        TypeError: when `name` is not text.
+        ValueError: when there is none of that name; the nearest ones are listed.
+    """
+    if not isinstance(name, str):
+        raise TypeError(f"A method is given by its name, not by {type(name).__name__}.")
+    known = {spec.name: spec for spec in methods()}
+    wanted = name.strip().lower().replace("-", "_").replace(" ", "_")
+    if wanted in known:
+        return known[wanted]
+    close = difflib.get_close_matches(wanted, known, 3, 0.4)
+    hint = f" Did you mean {' or '.join(close)}?" if close else ""
+    raise ValueError(f'There is no method "{name}".{hint} Methods: {", ".join(known)}.')

@@ -1,0 +1,290 @@
+"""`Model`: a network with all that is needed to ask it about a photo."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from xaiwidgets.engine.batching import Batcher
+from xaiwidgets.engine.copying import choose_device, choose_dtype, memory_format, own_copy
+from xaiwidgets.engine.folding import fold
+from xaiwidgets.engine.layers import Layer, list_layers
+from xaiwidgets.engine.logits import extract_logits
+from xaiwidgets.preprocess import Preprocess, make_preprocess
+from xaiwidgets.targets import nearest, resolve
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A photo as a model sees it.
+
+    Attributes:
+        pixels: the frame, float32 `(C, H, W)` in 0..1, on the CPU.
+        input: the normalized input, `(1, C, H, W)`, on the model's device.
+    """
+
+    pixels: Tensor
+    input: Tensor
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One class of a photo: index, name, probability 0..1 and logit."""
+
+    index: int
+    name: str
+    probability: float
+    logit: float
+
+    def __repr__(self) -> str:
+        return f"{self.name} ({self.index}): {self.probability:.1%}"
+
+
+class Model:
+    """An image classifier, prepared.
+
+    The network is copied; the one given is never touched: it keeps its mode, gradients, hooks and
+    weights bit for bit.
+
+    Args:
+        net: any ``nn.Module`` from images `(N, C, H, W)` to scores `(N, K)`: a tensor, a
+            dictionary or object with `logits` or `out`, or a tuple that begins with them; maps of
+            scores `(N, K, H, W)` are averaged over positions.
+        preprocess: `None` for the ImageNet evaluation preset (resize 256, center crop 224);
+            a dictionary with any of mean, std, size, resize, interpolation; a callable from a
+            PIL image to a tensor, such as torchvision's `weights.transforms()`; or "identity".
+        categories: names of the classes, in order.
+        device: "auto" (CUDA, MPS or CPU, the first there is), or a device.
+        output: takes what the network returns and gives the scores, for unusual outputs.
+        dtype: of the copy; default the network's own, but float32 for half precision on a CPU.
+        name: for display; default the network's class.
+
+    Raises:
+        TypeError: when `net` is no network or cannot be copied.
+        ValueError: for a device or a preprocessing that is not possible.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        preprocess: Any = None,
+        categories: Sequence[str] | None = None,
+        device: str | torch.device = "auto",
+        *,
+        output: Callable[[Any], Any] | None = None,
+        dtype: torch.dtype | None = None,
+        name: str | None = None,
+    ) -> None:
+        if isinstance(net, Model) or not isinstance(net, nn.Module):
+            raise TypeError(
+                f"A network is a torch.nn.Module, not {type(net).__name__}. "
+                "For one that comes with weights, use xai.load()."
+            )
+        self.device = choose_device(device)
+        self.dtype, self._note = choose_dtype(net, self.device, dtype)
+        self.name = name or type(net).__name__
+        self.categories = None if categories is None else _names(categories)
+        self.preprocess: Preprocess = make_preprocess(preprocess, _channels(net, preprocess))
+        self._output = output
+        self._lock = threading.RLock()
+        self._batchers: dict[str, Batcher] = {}
+        self._net = own_copy(net, self.device, self.dtype)
+        self._fast: nn.Module | None = None
+        self._memory_format: torch.memory_format | None = None
+        self._layers: list[Layer] | None = None
+        self._size = self.preprocess.size
+
+    def __repr__(self) -> str:
+        count = sum(parameter.numel() for parameter in self._net.parameters())
+        classes = f"{len(self.categories)} named classes" if self.categories else "unnamed classes"
+        return (
+            f"Model({self.name}: {count / 1e6:.2f} M parameters, {classes}, "
+            f"{str(self.dtype).removeprefix('torch.')} on {self.device}; "
+            f"preprocess: {self.preprocess})"
+        )
+
+    @property
+    def channels(self) -> int:
+        """Channels of the frame, 1 or 3."""
+        return self.preprocess.channels
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """`(H, W)` of the frame; where it follows the image, that of the last one."""
+        return self._size or (224, 224)
+
+    @property
+    def net(self) -> nn.Module:
+        """The prepared copy, as the network is written."""
+        self._settle()
+        return self._net
+
+    @property
+    def fast(self) -> nn.Module:
+        """The prepared copy with batch normalization folded away where that is possible."""
+        self._settle()
+        assert self._fast is not None
+        return self._fast
+
+    @property
+    def memory_format(self) -> torch.memory_format:
+        """How inputs lie in memory: channels last where the network takes that."""
+        self._settle()
+        assert self._memory_format is not None
+        return self._memory_format
+
+    def batcher(self, kind: str) -> Batcher:
+        """What keeps the batch size of "gradient" or of "forward" work."""
+        with self._lock:
+            return self._batchers.setdefault(kind, Batcher(self.device))
+
+    def prepare(self, image: Any) -> Prepared:
+        """The photo as the model sees it.
+
+        Args:
+            image: a path, PIL image, array or tensor; see `xaiwidgets.images`.
+        """
+        pixels, x = self.preprocess.prepare(image)
+        if len(x) != self.channels:
+            raise ValueError(
+                f"The image has {len(x)} channels after preprocessing, the network takes "
+                f"{self.channels}."
+            )
+        self._size = (x.shape[-2], x.shape[-1])
+        return Prepared(pixels, x[None].to(self.device, self.dtype))
+
+    def pixels_to_input(self, pixels: Tensor) -> Tensor:
+        """Normalize pixels `(..., C, H, W)` in 0..1, on the model's device."""
+        return self.preprocess.normalize(pixels.to(self.device, self.dtype))
+
+    def input_to_pixels(self, x: Tensor) -> Tensor:
+        """Pixels in 0..1 of inputs `(..., C, H, W)`, on the CPU, to be looked at."""
+        return self.preprocess.denormalize(x.detach().to("cpu", torch.float32))
+
+    def logits(self, x: Tensor, *, exact: bool = False) -> Tensor:
+        """The scores of all classes, `(N, K)`, before softmax.
+
+        Args:
+            x: normalized inputs `(N, C, H, W)`.
+            exact: run the network as it is written, without folding.
+
+        Raises:
+            ValueError: when no scores are found in what the network returns.
+        """
+        net = self.net if exact else self.fast
+        result = net(x.contiguous(memory_format=self.memory_format))
+        found = extract_logits(result, len(x), self._output)
+        if self.categories is not None and found.shape[1] != len(self.categories):
+            raise ValueError(
+                f"The network has {found.shape[1]} classes, but {len(self.categories)} names were "
+                "given. Give one name for each class, or categories=None."
+            )
+        return found
+
+    def predict(self, image: Any, k: int = 5) -> list[Prediction]:
+        """The `k` most probable classes of a photo, the most probable first."""
+        if isinstance(k, bool) or not isinstance(k, int) or k < 1:
+            raise ValueError(f"k must be a whole number of at least 1, not {k!r}.")
+        with torch.inference_mode():
+            logits = self.logits(self.prepare(image).input)[0].float().cpu()
+        return self.predictions(logits, k)
+
+    def predictions(self, logits: Tensor, k: int = 5) -> list[Prediction]:
+        """The `k` most probable classes of logits `(K,)`."""
+        probabilities = logits.softmax(0)
+        order = logits.argsort(descending=True, stable=True)[:k].tolist()
+        return [
+            Prediction(i, self.category(i), float(probabilities[i]), float(logits[i]))
+            for i in order
+        ]
+
+    def category(self, index: int) -> str:
+        """The name of a class, "class 7" where names are not known."""
+        return f"class {index}" if self.categories is None else self.categories[index]
+
+    def resolve_target(self, target: Any, logits: Tensor) -> int:
+        """The index of a class given by index, by name, or `None` for the highest of `logits`."""
+        if target is None:
+            return int(logits.argmax())
+        return resolve(target, len(logits), self.categories)
+
+    def layers(self) -> list[Layer]:
+        """Every layer: name, type, output shape, share of the work, in the order of the tree."""
+        with self._lock:
+            if self._layers is None:
+                example = self._example().contiguous(memory_format=self.memory_format)
+                self._layers = list_layers(self.net, lambda: self._net(example))
+            return self._layers
+
+    def layer(self, name: str) -> nn.Module:
+        """The module called `name`, as in `layers`.
+
+        Raises:
+            ValueError: when there is none; the nearest ones are listed.
+        """
+        known = dict(self.net.named_modules())
+        if not isinstance(name, str):
+            raise TypeError(f"A layer is given by its name, not by {name!r}.")
+        if name in known and name:
+            return known[name]
+        close = nearest(name, list(known))
+        hint = f" The nearest: {', '.join(close)}." if close else ""
+        raise ValueError(f'There is no layer "{name}".{hint} See model.layers() for all of them.')
+
+    def _example(self) -> Tensor:
+        generator = torch.Generator().manual_seed(0)
+        pixels = torch.rand(1, self.channels, *self.size, generator=generator)
+        return self.pixels_to_input(pixels)
+
+    def _settle(self) -> None:
+        """Choose the memory format and fold, once, when the network is first used."""
+        if self._fast is not None:
+            return
+        with self._lock:
+            if self._fast is not None:
+                return
+            example = self._example()
+            best = self._best_format(example)
+            folded = None
+            if any(isinstance(module, _BatchNorm) for module in self._net.modules()):
+                try:
+                    folded = fold(self._net, example.contiguous(memory_format=best))
+                except Exception:
+                    # What is wrong with the network shows when it is asked about a photo.
+                    folded = None
+            self._memory_format = best
+            self._fast = folded or self._net
+
+    def _best_format(self, example: Tensor) -> torch.memory_format:
+        """Channels last is faster, but code that calls ``view`` on activations cannot take it."""
+        if memory_format(self._net, self.device) is torch.contiguous_format:
+            return torch.contiguous_format
+        try:
+            with torch.no_grad():
+                self._net(example.contiguous(memory_format=torch.channels_last))
+        except Exception:
+            self._net.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+            return torch.contiguous_format
+        return torch.channels_last
+
+
+def _names(categories: Any) -> tuple[str, ...]:
+    if isinstance(categories, str) or not all(isinstance(name, str) for name in categories):
+        raise TypeError(f"categories must be a list of names, not {categories!r:.60}.")
+    return tuple(categories)
+
+
+def _channels(net: nn.Module, preprocess: Any) -> int:
+    """Channels of the input, from the first convolution, else from the preprocessing."""
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d):
+            return int(module.in_channels)
+    if isinstance(preprocess, dict) and isinstance(preprocess.get("mean"), list | tuple):
+        return len(preprocess["mean"])
+    return 1 if isinstance(preprocess, str) else 3

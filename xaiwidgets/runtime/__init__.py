@@ -1,0 +1,1 @@
+"""One worker, the latest request wins: jobs, cancelling, streaming. Knows no method."""

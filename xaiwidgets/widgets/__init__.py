@@ -1,0 +1,1 @@
+"""The widgets: traits and wiring, nothing else."""

@@ -1,0 +1,282 @@
+"""A widget of one method of attribution."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Generator, Hashable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, cast
+
+import torch
+
+from xaiwidgets.explanation import Explanation, estimates, finished, heatmap, make_task
+from xaiwidgets.methods import registry
+from xaiwidgets.methods.estimate import Estimate, Task
+from xaiwidgets.model import Model
+from xaiwidgets.runtime.token import Token
+from xaiwidgets.widgets import encode, still
+from xaiwidgets.widgets.base import ExplanationWidget, name_of
+from xaiwidgets.widgets.cache import Finished, fingerprint
+from xaiwidgets.widgets.running import Request
+
+
+@dataclass(frozen=True)
+class About:
+    """What is explained: a task, and a key that tells its photo."""
+
+    task: Task
+    photo_key: Hashable
+
+    def key(self, params: dict[str, Any]) -> Hashable:
+        """Equal for equal explanations."""
+        values = tuple((name, fingerprint(value)) for name, value in params.items())
+        return (self.photo_key, self.task.target, values)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A finished explanation as it is published, kept and shown again.
+
+    Attributes:
+        explanation: for Python.
+        done: evaluations of the model.
+        extra: what the page needs beyond the map, as bytes.
+        extra_info: and as plain values.
+        kept: what else belongs to it, of a type that the widget knows.
+        kept_bytes: its size.
+    """
+
+    explanation: Explanation
+    done: int
+    extra: bytes = b""
+    extra_info: dict[str, Any] = field(default_factory=dict)
+    kept: Any = None
+    kept_bytes: int = 0
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that keeping it takes."""
+        arrays = self.explanation.attribution.nbytes + self.explanation.pixels.nbytes
+        return arrays + len(self.extra) + self.kept_bytes
+
+
+class MethodWidget(ExplanationWidget):
+    """One method, live: a change of a parameter, the class or the photo refines a new result."""
+
+    _spec: ClassVar[registry.MethodSpec]
+
+    def __init_subclass__(cls, *, method: str | None = None, **kwargs: Any) -> None:
+        """Take parameters, title and paper from the method of that name."""
+        if method is not None:
+            cls._spec = registry.get(method)
+            cls._kind_name = method
+            kwargs |= {"parameters": cls._spec.parameters, "writable": ("target",)}
+        super().__init_subclass__(**kwargs)
+
+    def __init__(
+        self, model: Model, image: Any, target: Any = None, *, seed: int = 0, **params: Any
+    ) -> None:
+        self._wanted = target
+        self._seed = seed
+        self._finished: Finished[Any] = Finished()
+        super().__init__(
+            model,
+            image,
+            params,
+            _title=self._spec.title,
+            _paper={"text": self._spec.paper, "url": self._spec.url},
+        )
+
+    # --- photo and class
+
+    def _begin(self, image: Any, params: dict[str, Any]) -> dict[str, Any]:
+        self._task = make_task(self._model, image, self._wanted, seed=self._seed)
+        self._sticky = self._wanted is not None
+        self._photo_key = fingerprint(self._task.x)
+        traits = self._seen(self._task, name_of(image))
+        return {
+            **traits,
+            "target": self._task.target,
+            "_target_info": self._class_info(self._task),
+            "_categories": list(self._model.categories or ()),
+        }
+
+    def _read(self, image: Any) -> Task:
+        return make_task(self._model, image, None, seed=self._seed)
+
+    def _adopt(self, photo: Task, name: str) -> None:
+        with self._stream:
+            self._stream.clear()
+        self._photo_key = fingerprint(photo.x)
+        target = self.target if self._sticky else photo.target
+        self._task = replace(photo, target=target)
+        with self.hold_sync():
+            for trait, value in self._seen(self._task, name).items():
+                setattr(self, trait, value)
+            self.target = target
+            self._target_info = self._class_info(self._task)
+
+    def _resolve_target(self, value: Any) -> int:
+        index = self._model.resolve_target(value, self._task.logits)
+        if not self._quiet:
+            # A class that Python set stays when the photo changes; one picked on the page is of
+            # the photo that it was picked for.
+            self._sticky = value is not None and not self._from_page
+        return index
+
+    def _seen(self, task: Task, name: str) -> dict[str, Any]:
+        probabilities, indices = task.logits.softmax(0).topk(min(5, len(task.logits)))
+        top = [
+            {"index": index, "name": self._model.category(index), "probability": probability}
+            for index, probability in zip(indices.tolist(), probabilities.tolist(), strict=True)
+        ]
+        return {"_photo": encode.png(task.prepared.pixels), "_photo_name": name, "_top": top}
+
+    def _class_info(self, task: Task) -> dict[str, Any]:
+        return {
+            "index": task.target,
+            "name": self._model.category(task.target),
+            "probability": float(task.logits.softmax(0)[task.target]),
+            "score": float(task.logits[task.target]),
+        }
+
+    def _on_change(self, change: Any) -> None:
+        if change["name"] == "target":
+            self._task = replace(self._task, target=change["new"])
+            self._target_info = self._class_info(self._task)
+        super()._on_change(change)
+
+    # --- the job
+
+    def _work(self, request: Request, token: Token) -> Iterator[None]:
+        self._take_incoming()
+        with self._lock:
+            about = About(self._task, self._photo_key)
+        if request.action != "explain":
+            yield from self._extra_work(request, about, token)
+        outcome = self._known(about, request.params)
+        if outcome is None:
+            outcome = yield from self._explained(request, about, token)
+            self._publish(request, about, outcome, cached=False)
+        else:
+            self._publish(request, about, outcome, cached=True)
+
+    def _explained(
+        self, request: Request, about: About, token: Token
+    ) -> Generator[None, None, Outcome]:
+        first = True
+
+        def show(estimate: Estimate) -> None:
+            nonlocal first
+            self._deliver(request, about.task, estimate, first=first)
+            self._say(request.generation, estimate.done, estimate.total)
+            first = False
+
+        return (yield from self._refine(about, request.params, token, show))
+
+    def _refine(
+        self, about: About, params: dict[str, Any], token: Token, show: Callable[[Estimate], None]
+    ) -> Generator[None, None, Outcome]:
+        """Run the method to its end and keep the outcome; the first estimate is always shown."""
+        began = time.perf_counter()
+        last: Estimate | None = None
+        steps = cast("Generator[Estimate]", estimates(about.task, self._spec.name, params))
+        with contextlib.closing(steps):
+            for last in steps:
+                show(last)
+                yield
+                if not last.finished:
+                    token.check()
+        if last is None:
+            raise RuntimeError(f"{self._spec.title} yielded nothing.")
+        seconds = time.perf_counter() - began
+        outcome = self._outcome(
+            about, last, finished(about.task, self._spec.name, params, last, seconds)
+        )
+        self._finished.put(about.key(params), outcome, outcome.nbytes)
+        return outcome
+
+    def _known(self, about: About, params: dict[str, Any]) -> Outcome | None:
+        """The outcome, if it needs no work."""
+        found: Outcome | None = self._finished.get(about.key(params))
+        return found
+
+    def _outcome(self, about: About, last: Estimate, explanation: Explanation) -> Outcome:
+        """What to publish of a finished explanation."""
+        return Outcome(explanation, last.done)
+
+    def _extra_work(self, request: Request, about: About, token: Token) -> Iterator[None]:
+        """Answer an action other than "explain"; the explanation follows."""
+        return iter(())
+
+    # --- showing
+
+    def _deliver(self, request: Request, task: Task, estimate: Estimate, *, first: bool) -> None:
+        """Stream an estimate; the newest replaces one that was not sent yet."""
+        value = heatmap(estimate.value.to(torch.float32).numpy())
+        extras = self._beside(estimate, task)
+        message = {
+            "kind": "map",
+            "gen": request.generation,
+            "stage": "preview" if first else "partial",
+            "shape": list(value.shape),
+            "done": estimate.done,
+            "total": estimate.total,
+            "info": encode.plain(estimate.diagnostics),
+            "buffers_names": ["map", *extras],
+        }
+        with self._stream:
+            self._maps.put(message, [encode.float32(value), *extras.values()])
+
+    def _beside(self, estimate: Estimate, task: Task) -> dict[str, bytes]:
+        """Buffers that go with the map of an estimate."""
+        return {}
+
+    def _publish(self, request: Request, about: About, outcome: Outcome, *, cached: bool) -> None:
+        """Make an outcome the result, unless something newer was asked for."""
+        found = outcome.explanation
+        with self._lock:
+            if not self._is_current(request):
+                return
+            with self._stream:
+                self._maps.clear()  # it would arrive after the final result
+            self._last = found
+            self._show(request, outcome)
+            value = found.heatmap
+            with self.hold_sync():
+                self._result = encode.float32(value)
+                self._result_info = {
+                    "shape": list(value.shape),
+                    "generation": request.generation,
+                    "target": found.target,
+                    "category": found.category,
+                    "params": encode.plain(found.params),
+                    "seconds": found.seconds,
+                    "score": encode.plain(found.score),
+                    "done": outcome.done,
+                    "total": outcome.done,
+                    "diagnostics": encode.plain(found.diagnostics),
+                    "cached": cached,
+                }
+                self._extra = outcome.extra
+                self._extra_info = outcome.extra_info
+                self._say(request.generation, outcome.done, outcome.done, last=True)
+                self.status = "idle"
+
+    def _show(self, request: Request, outcome: Outcome) -> None:
+        """Stream what belongs to an outcome."""
+
+    def _still(self) -> bytes:
+        if self._last is None:
+            return self._photo
+        return encode.png(still.overlay(self._last.pixels, self._last.heatmap))
+
+    def _told(self) -> list[str]:
+        return [f"target={self._model.category(self.target)!r}"]
+
+    def _free(self) -> None:
+        self._finished.clear()
+        with self._quietly():
+            self._result = self._extra = b""
+            self._maps.clear()

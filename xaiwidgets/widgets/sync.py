@@ -1,0 +1,189 @@
+"""A widget whose state several threads may write, and a page that is not trusted with it.
+
+Traits are not safe against threads: ipywidgets and traitlets keep what they are doing in plain
+attributes. Messages come in on the main thread or on a subshell's, cells write on the main thread,
+and jobs on the worker's. One re-entrant lock per widget keeps updates whole. Whoever holds it never
+waits for the worker.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+import anywidget
+import traitlets as t
+
+from xaiwidgets.runtime.context import FrontContext
+from xaiwidgets.runtime.worker import worker
+
+log = logging.getLogger("xaiwidgets")
+
+_SKIP = object()
+# What every DOM widget lets a page write; ipywidgets checks these itself.
+_OF_THE_PAGE = frozenset({"layout", "tabbable", "tooltip", "_dom_classes"})
+
+
+class SyncedWidget(anywidget.AnyWidget):
+    """Whole updates, checked messages, and sends in the context of the last front-end message."""
+
+    _writable: ClassVar[frozenset[str]] = frozenset()
+    """Traits that the page may write."""
+
+    error = t.Unicode("", help="What went wrong, in short.").tag(sync=True)
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        """Make the lock before anything can be written."""
+        made = super().__new__(cls, *args, **kwargs)
+        state = made.__dict__
+        state["_lock"] = threading.RLock()
+        state["_front"] = FrontContext()
+        state["_from_page"] = False
+        state["_batches"] = 0
+        state["_asked"] = False
+        return made
+
+    # --- one writer at a time
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        lock = self.__dict__.get("_lock")
+        if lock is None:
+            super().__setattr__(name, value)
+            return
+        with lock:
+            super().__setattr__(name, value)
+
+    def notify_change(self, change: Any) -> None:
+        """Tell observers, while nobody else writes."""
+        with self._lock:
+            super().notify_change(change)
+
+    @contextlib.contextmanager
+    def hold_sync(self) -> Iterator[None]:
+        """Send all changes made within as one message."""
+        with self._lock, super().hold_sync():
+            yield
+
+    @contextlib.contextmanager
+    def hold_trait_notifications(self) -> Iterator[None]:
+        """Tell observers of the changes made within at the end; one job does them all."""
+        with self._lock, self._batched(), super().hold_trait_notifications():
+            yield
+
+    @contextlib.contextmanager
+    def _batched(self) -> Iterator[None]:
+        self._batches += 1
+        try:
+            yield
+        finally:
+            self._batches -= 1
+            if self._batches == 0 and self._asked:
+                self._ask()
+
+    def _ask(self) -> None:
+        """Something changed that a job must answer."""
+        self._asked = self._batches > 0
+        if not self._asked:
+            self._post()
+
+    def _post(self, action: str = "explain") -> None:
+        raise NotImplementedError
+
+    # --- what the page sends
+
+    def set_state(self, sync_data: Any) -> None:
+        """Take what the page changed; what it may not change, or not so, is put right there."""
+        self._front.capture()
+        with self._lock:
+            problems: dict[str, str] = {}
+            self._from_page = True
+            try:
+                accepted = self._sift(sync_data, problems)
+                with self._batched():
+                    super().set_state(accepted)
+            except Exception as error:
+                log.info("A change that the page sent could not be made.", exc_info=True)
+                problems.update(dict.fromkeys(sync_data or {}, str(error)))
+            finally:
+                self._from_page = False
+            if problems:
+                self._refuse(problems)
+
+    def _sift(self, sync_data: Any, problems: dict[str, str]) -> dict[str, Any]:
+        accepted = {}
+        if not isinstance(sync_data, dict):
+            raise TypeError("The page sent a state that is none.")
+        for name, value in sync_data.items():
+            try:
+                if self._check_from_page(name, value) is not _SKIP:
+                    accepted[name] = value
+            except (TypeError, ValueError, OverflowError, t.TraitError) as error:
+                problems[name] = str(error)
+        return accepted
+
+    def _check_from_page(self, name: str, value: Any) -> Any:
+        if name in _OF_THE_PAGE:
+            return value
+        if name in self.keys and self._is_now(name, value):
+            return value if name in self._writable else _SKIP
+        if name not in self._writable:
+            raise ValueError(f'"{name}" cannot be changed from the page.')
+        trait: Any = self.traits()[name]
+        return trait.validate(self, value)
+
+    def _is_now(self, name: str, value: Any) -> bool:
+        try:
+            now = self.get_state(name)[name]
+            # True == 1 in Python, but not for a parameter.
+            return isinstance(value, bool) == isinstance(now, bool) and bool(now == value)
+        except Exception:
+            return False
+
+    def _refuse(self, problems: dict[str, str]) -> None:
+        known = [name for name in problems if name in self.keys]
+        if known:
+            self.send_state(known)
+        self._complain("; ".join(dict.fromkeys(problems.values())))
+
+    def _complain(self, text: str) -> None:
+        self.error = shortened(text)
+
+    def _handle_msg(self, msg: Any) -> None:
+        try:
+            super()._handle_msg(msg)
+        except Exception:
+            log.exception("A message from the page could not be read.")
+            self._complain("The page sent a message that could not be read.")
+
+    def _handle_custom_msg(self, content: Any, buffers: Any) -> None:
+        self._front.capture()
+        try:
+            if not isinstance(content, dict) or not isinstance(content.get("kind"), str):
+                raise ValueError("The page sent a message without a kind.")
+            with self._lock:
+                self._take_message(content["kind"], content, list(buffers or []))
+        except Exception as error:
+            log.info("A message from the page was refused.", exc_info=True)
+            self._complain(str(error))
+        super()._handle_custom_msg(content, buffers)
+
+    def _take_message(self, kind: str, content: dict[str, Any], buffers: list[Any]) -> None:
+        raise ValueError(f'The page sent a message of an unknown kind "{shortened(kind, 40)}".')
+
+    # --- what the page is sent
+
+    def _send(self, msg: Any, buffers: Any = None) -> None:
+        send = super()._send
+        if worker().is_current_thread():
+            self._front.run(send, msg, buffers)
+        else:
+            send(msg, buffers)
+
+
+def shortened(text: str, limit: int = 300) -> str:
+    """The text on one line, cut off at `limit` characters."""
+    line = " ".join(text.split())
+    return line if len(line) <= limit else f"{line[: limit - 3]}..."
