@@ -12,7 +12,8 @@ import PIL
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-_MOST_PIXELS = 200_000_000
+_MOST_PIXELS = 150_000_000
+_MOST_ASPECT = 100
 ALLOWED = (
     "An image is a path, bytes of an image file, a PIL image, an array (H, W), (H, W, 1|3|4) or "
     "(1|3, H, W), or a tensor (C, H, W); pixels are uint8, uint16 or floats from 0 to 1."
@@ -23,8 +24,7 @@ def read_image(image: Any) -> Image.Image:
     """Return a PIL image: "RGB", or "L" for gray.
 
     Palettes are resolved, 16 bits become 8, CMYK becomes RGB, the EXIF orientation is applied,
-    and what is transparent is put on white. Floats are rounded to 8 bits; `Preprocess.frame`
-    takes arrays that already have the model's size without that rounding.
+    and what is transparent is put on white. Floats are rounded to 8 bits, but see `fit`.
 
     Args:
         image: a path, bytes of an image file, a PIL image, an array or a tensor.
@@ -44,6 +44,45 @@ def read_image(image: Any) -> Image.Image:
     if array.dtype != np.uint8:
         array = (array * 255).round().astype(np.uint8)
     return _flattened(Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array))
+
+
+def fit(
+    image: Any, size: tuple[int, int], resize: int, interpolation: str, channels: int
+) -> NDArray[np.float32]:
+    """The frame `(C, H, W)` in 0..1 that is cut out of an image.
+
+    The shorter side is scaled to `resize`, and the center is cropped, as torchvision does it. A
+    float array or tensor that has the frame's size already is taken as it is, without rounding to
+    8 bits.
+
+    Args:
+        image: see `read_image`.
+        size: `(H, W)` of the frame.
+        resize: pixels of the shorter side before cropping.
+        interpolation: "nearest", "bilinear", "bicubic" or "lanczos".
+        channels: 1 or 3.
+
+    Raises:
+        ValueError: also when one side is more than 100 times the other.
+    """
+    if isinstance(image, np.ndarray) or _is_tensor(image):
+        array = as_array(image)
+        if array.dtype == np.float32 and array.shape == (*size, channels):
+            return np.ascontiguousarray(array.transpose(2, 0, 1))
+    from torchvision.transforms import InterpolationMode
+    from torchvision.transforms import functional as transforms
+
+    photo = read_image(image).convert("L" if channels == 1 else "RGB")
+    # Scaled up, a strip could fill the memory.
+    if max(photo.size) > _MOST_ASPECT * min(photo.size):
+        raise ValueError(
+            f"The image has {photo.width} x {photo.height} pixels: too long and thin. One side "
+            f"may be {_MOST_ASPECT} times the other; crop it first."
+        )
+    photo = transforms.resize(photo, [resize], InterpolationMode(interpolation))
+    photo = transforms.center_crop(photo, list(size))
+    array = np.asarray(photo, dtype=np.float32) / np.float32(255)
+    return array[None] if array.ndim == 2 else np.ascontiguousarray(array.transpose(2, 0, 1))
 
 
 def as_array(image: Any) -> NDArray[Any]:
@@ -168,6 +207,11 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     array = np.asarray(image).astype(np.float64)
     if not np.isfinite(array).all():
         raise ValueError("The image has pixels that are NaN or infinite. Replace them first.")
+    if array.min() < 0 or array.max() > 65535:
+        raise ValueError(
+            f"The image has pixels from {array.min():.3g} to {array.max():.3g}; possible are 0..1 "
+            "(floats), 0..255 and 0..65535. Scale it first."
+        )
     if image.mode == "F":
         scale = 1.0 if array.max() <= 1 else 255.0 if array.max() <= 255 else 65535.0
     else:

@@ -11,13 +11,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from xaiwidgets.engine.batching import Batcher
-from xaiwidgets.engine.copying import choose_device, choose_dtype, memory_format, own_copy
+from xaiwidgets.engine.batching import Batcher, is_out_of_memory
+from xaiwidgets.engine.copying import (
+    choose_device,
+    choose_dtype,
+    input_channels,
+    own_copy,
+    try_formats,
+)
 from xaiwidgets.engine.folding import fold
 from xaiwidgets.engine.layers import Layer, list_layers
-from xaiwidgets.engine.logits import extract_logits
+from xaiwidgets.engine.logits import check_finite, extract_logits, network_error
 from xaiwidgets.preprocess import Preprocess, make_preprocess
-from xaiwidgets.targets import nearest, resolve
+from xaiwidgets.targets import check_names, nearest, resolve
 
 
 @dataclass(frozen=True)
@@ -66,7 +72,7 @@ class Model:
         name: for display; default the network's class.
 
     Raises:
-        TypeError: when `net` is no network or cannot be copied.
+        TypeError: when `net` is no network or cannot be copied, or for arguments of a wrong type.
         ValueError: for a device or a preprocessing that is not possible.
     """
 
@@ -86,26 +92,33 @@ class Model:
                 f"A network is a torch.nn.Module, not {type(net).__name__}. "
                 "For one that comes with weights, use xai.load()."
             )
+        if output is not None and not callable(output):
+            raise TypeError(
+                f"output must take what the network returns and give logits, not {output!r}."
+            )
         self.device = choose_device(device)
         self.dtype, self._note = choose_dtype(net, self.device, dtype)
         self.name = name or type(net).__name__
-        self.categories = None if categories is None else _names(categories)
-        self.preprocess: Preprocess = make_preprocess(preprocess, _channels(net, preprocess))
+        self.categories = None if categories is None else check_names(categories)
+        self.preprocess: Preprocess = make_preprocess(preprocess, input_channels(net))
         self._output = output
         self._lock = threading.RLock()
         self._batchers: dict[str, Batcher] = {}
-        self._net = own_copy(net, self.device, self.dtype)
+        with torch.inference_mode(False):
+            self._net = own_copy(net, self.device, self.dtype)
         self._fast: nn.Module | None = None
         self._memory_format: torch.memory_format | None = None
+        self._writes_input = True
         self._layers: list[Layer] | None = None
         self._size = self.preprocess.size
 
     def __repr__(self) -> str:
         count = sum(parameter.numel() for parameter in self._net.parameters())
+        note = f" ({self._note})" if self._note else ""
         classes = f"{len(self.categories)} named classes" if self.categories else "unnamed classes"
         return (
             f"Model({self.name}: {count / 1e6:.2f} M parameters, {classes}, "
-            f"{str(self.dtype).removeprefix('torch.')} on {self.device}; "
+            f"{str(self.dtype).removeprefix('torch.')} on {self.device}{note}; "
             f"preprocess: {self.preprocess})"
         )
 
@@ -148,16 +161,23 @@ class Model:
         """The photo as the model sees it.
 
         Args:
-            image: a path, PIL image, array or tensor; see `xaiwidgets.images`.
+            image: a path, PIL image, array or tensor; see `xaiwidgets.images`. A float array or
+                tensor of the frame's very size is taken as the frame, without rounding.
+
+        Raises:
+            FileNotFoundError: when there is no such file.
+            ValueError: for what is no image, or has pixels or channels that are not possible.
+            TypeError: for anything else.
         """
-        pixels, x = self.preprocess.prepare(image)
-        if len(x) != self.channels:
-            raise ValueError(
-                f"The image has {len(x)} channels after preprocessing, the network takes "
-                f"{self.channels}."
-            )
-        self._size = (x.shape[-2], x.shape[-1])
-        return Prepared(pixels, x[None].to(self.device, self.dtype))
+        with torch.inference_mode(False), torch.no_grad():
+            pixels, x = self.preprocess.prepare(image)
+            if not self.preprocess.takes(len(x)):
+                raise ValueError(
+                    f"The image has {len(x)} channels after preprocessing, the network takes "
+                    f"{self.channels}."
+                )
+            self._size = (x.shape[-2], x.shape[-1])
+            return Prepared(pixels, x[None].to(self.device, self.dtype))
 
     def pixels_to_input(self, pixels: Tensor) -> Tensor:
         """Normalize pixels `(..., C, H, W)` in 0..1, on the model's device."""
@@ -175,10 +195,20 @@ class Model:
             exact: run the network as it is written, without folding.
 
         Raises:
-            ValueError: when no scores are found in what the network returns.
+            TypeError: when no scores are found in what the network returns.
+            ValueError: when they have another shape, or do not fit the class names.
+            RuntimeError: when the network itself raises; its error is the cause.
         """
         net = self.net if exact else self.fast
-        result = net(x.contiguous(memory_format=self.memory_format))
+        laid = x.contiguous(memory_format=self.memory_format)
+        if self._writes_input and laid is x:
+            laid = x.clone()
+        try:
+            result = net(laid)
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            raise network_error(self.name, error, x) from error
         found = extract_logits(result, len(x), self._output)
         if self.categories is not None and found.shape[1] != len(self.categories):
             raise ValueError(
@@ -189,10 +219,10 @@ class Model:
 
     def predict(self, image: Any, k: int = 5) -> list[Prediction]:
         """The `k` most probable classes of a photo, the most probable first."""
-        if isinstance(k, bool) or not isinstance(k, int) or k < 1:
+        if type(k) is not int or k < 1:
             raise ValueError(f"k must be a whole number of at least 1, not {k!r}.")
         with torch.inference_mode():
-            logits = self.logits(self.prepare(image).input)[0].float().cpu()
+            logits = check_finite(self.logits(self.prepare(image).input)[0].float().cpu())
         return self.predictions(logits, k)
 
     def predictions(self, logits: Tensor, k: int = 5) -> list[Prediction]:
@@ -212,14 +242,17 @@ class Model:
         """The index of a class given by index, by name, or `None` for the highest of `logits`."""
         if target is None:
             return int(logits.argmax())
-        return resolve(target, len(logits), self.categories)
+        return resolve(target, logits.shape[-1], self.categories)
 
     def layers(self) -> list[Layer]:
         """Every layer: name, type, output shape, share of the work, in the order of the tree."""
         with self._lock:
             if self._layers is None:
                 example = self._example().contiguous(memory_format=self.memory_format)
-                self._layers = list_layers(self.net, lambda: self._net(example))
+                try:
+                    self._layers = list_layers(self.net, example)
+                except Exception as error:
+                    raise network_error(self.name, error, example) from error
             return self._layers
 
     def layer(self, name: str) -> nn.Module:
@@ -228,10 +261,12 @@ class Model:
         Raises:
             ValueError: when there is none; the nearest ones are listed.
         """
-        known = dict(self.net.named_modules())
+        known: dict[str, nn.Module] = {
+            path: module for path, module in self.net.named_modules() if path
+        }
         if not isinstance(name, str):
             raise TypeError(f"A layer is given by its name, not by {name!r}.")
-        if name in known and name:
+        if name in known:
             return known[name]
         close = nearest(name, list(known))
         hint = f" The nearest: {', '.join(close)}." if close else ""
@@ -246,12 +281,13 @@ class Model:
         """Choose the memory format and fold, once, when the network is first used."""
         if self._fast is not None:
             return
-        with self._lock:
+        # Weights made in inference mode could never be differentiated through.
+        with self._lock, torch.inference_mode(False), torch.no_grad():
             if self._fast is not None:
                 return
             example = self._example()
-            best = self._best_format(example)
-            folded = None
+            best, self._writes_input = try_formats(self._net, example)
+            folded: nn.Module | None = None
             if any(isinstance(module, _BatchNorm) for module in self._net.modules()):
                 try:
                     folded = fold(self._net, example.contiguous(memory_format=best))
@@ -259,32 +295,4 @@ class Model:
                     # What is wrong with the network shows when it is asked about a photo.
                     folded = None
             self._memory_format = best
-            self._fast = folded or self._net
-
-    def _best_format(self, example: Tensor) -> torch.memory_format:
-        """Channels last is faster, but code that calls ``view`` on activations cannot take it."""
-        if memory_format(self._net, self.device) is torch.contiguous_format:
-            return torch.contiguous_format
-        try:
-            with torch.no_grad():
-                self._net(example.contiguous(memory_format=torch.channels_last))
-        except Exception:
-            self._net.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-            return torch.contiguous_format
-        return torch.channels_last
-
-
-def _names(categories: Any) -> tuple[str, ...]:
-    if isinstance(categories, str) or not all(isinstance(name, str) for name in categories):
-        raise TypeError(f"categories must be a list of names, not {categories!r:.60}.")
-    return tuple(categories)
-
-
-def _channels(net: nn.Module, preprocess: Any) -> int:
-    """Channels of the input, from the first convolution, else from the preprocessing."""
-    for module in net.modules():
-        if isinstance(module, nn.Conv2d):
-            return int(module.in_channels)
-    if isinstance(preprocess, dict) and isinstance(preprocess.get("mean"), list | tuple):
-        return len(preprocess["mean"])
-    return 1 if isinstance(preprocess, str) else 3
+            self._fast = self._net if folded is None else folded

@@ -7,6 +7,7 @@ some other number after normalization, so the second step is needed by itself.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -15,7 +16,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from xaiwidgets.images import as_array, read_image
+from xaiwidgets.images import fit, read_image
+from xaiwidgets.probing import Normalization, probe, read_result, stated_normalization
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -26,7 +28,7 @@ GRAY_STD = (0.226,)
 _CROP = 0.875
 _INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
 _KEYS = ("mean", "std", "size", "resize", "interpolation")
-_PROBE = 256
+_MOST_SIDE = 8192
 
 
 class Preprocess:
@@ -34,31 +36,34 @@ class Preprocess:
 
     Attributes:
         size: `(H, W)` of the frame, or `None` when it follows the image.
-        channels: 1 or 3.
-        affine: whether normalization is exactly `x = offset + scale * pixels`.
+        affine: whether normalization is exactly `x = offset + scale * pixels`. Where it is not
+            (a callable that standardizes each photo, say), the network still gets exactly what
+            the callable gives; pixels, baselines and fillings are those of the nearest such map.
     """
 
     def __init__(
         self,
-        geometry: Callable[[Any], Tensor],
-        scale: Tensor,
-        offset: Tensor,
+        input_of: Callable[[Any], Tensor],
+        normalization: Normalization,
         size: tuple[int, int] | None,
         told: str,
-        *,
-        affine: bool = True,
     ) -> None:
-        self._input_of = geometry
-        self._scale = scale.reshape(-1, 1, 1)
-        self._offset = offset.reshape(-1, 1, 1)
+        self._input_of = input_of
+        self._scale = normalization.scale.reshape(-1, 1, 1)
+        self._offset = normalization.offset.reshape(-1, 1, 1)
+        self._order = normalization.order
         self.size = size
-        self.affine = affine
+        self.affine = normalization.affine
         self._told = told
 
     @property
     def channels(self) -> int:
         """Channels of the frame."""
         return len(self._scale)
+
+    def takes(self, channels: int) -> bool:
+        """Whether an input of that many channels fits."""
+        return channels == self.channels
 
     def __repr__(self) -> str:
         return self._told
@@ -70,24 +75,44 @@ class Preprocess:
 
     def normalize(self, pixels: Tensor) -> Tensor:
         """Pixels `(..., C, H, W)` in 0..1, as the network is fed them."""
+        if self._order is not None:
+            pixels = pixels[..., list(self._order), :, :]
         return pixels * self._scale.to(pixels) + self._offset.to(pixels)
 
     def denormalize(self, x: Tensor) -> Tensor:
         """What `normalize` was given, in 0..1."""
-        return ((x - self._offset.to(x)) / self._scale.to(x)).clamp(0, 1)
+        pixels = ((x - self._offset.to(x)) / self._scale.to(x)).clamp(0, 1)
+        if self._order is not None:
+            pixels = pixels[..., [self._order.index(c) for c in range(len(self._order))], :, :]
+        return pixels
 
 
 class _Identity(Preprocess):
     """Feeds tensors as they are; pixels are whatever the network takes."""
 
-    def __init__(self, channels: int) -> None:
-        ones = torch.ones(channels)
+    def __init__(self, channels: int | None) -> None:
+        ones = torch.ones(channels or 1)
         told = "images are fed as they are"
-        super().__init__(_as_is, ones, ones * 0, None, told)
+        super().__init__(_as_is, Normalization(ones, ones * 0, None, True), None, told)
+        self._known = channels is not None
+        self._last = channels or 1
+
+    @property
+    def channels(self) -> int:
+        """Those of the network, else of the last image."""
+        return self._last
+
+    def takes(self, channels: int) -> bool:
+        return channels == self._last or not self._known
 
     def prepare(self, image: Any) -> tuple[Tensor, Tensor]:
         x = self._input_of(image)
+        if not self._known:
+            self._last = len(x)
         return x, x
+
+    def normalize(self, pixels: Tensor) -> Tensor:
+        return pixels
 
     def denormalize(self, x: Tensor) -> Tensor:
         low, high = float(x.min()), float(x.max())
@@ -96,14 +121,14 @@ class _Identity(Preprocess):
         return (x - low) / max(high - low, 1e-12)
 
 
-def make_preprocess(given: Any, channels: int) -> Preprocess:
+def make_preprocess(given: Any, channels: int | None) -> Preprocess:
     """Settle what `Model(preprocess=...)` was given.
 
     Args:
         given: `None` (the ImageNet evaluation preset), "identity", a dictionary with any of mean,
             std, size, resize and interpolation, or a callable from a PIL image to a tensor, such
-            as torchvision's `weights.transforms()`.
-        channels: that the network takes.
+            as torchvision's `weights.transforms()`; weights themselves do as well.
+        channels: that the network takes, `None` when it does not say.
 
     Raises:
         TypeError: for anything else.
@@ -111,6 +136,10 @@ def make_preprocess(given: Any, channels: int) -> Preprocess:
     """
     if isinstance(given, Preprocess):
         return given
+    given = getattr(given, "transforms", given) if hasattr(given, "meta") else given
+    if isinstance(given, functools.partial) and isinstance(given.func, type):
+        # torchvision's weights.transforms, not called yet.
+        given = given()
     if given is None:
         return _preset({}, channels)
     if isinstance(given, Mapping):
@@ -126,67 +155,48 @@ def make_preprocess(given: Any, channels: int) -> Preprocess:
     )
 
 
-def _preset(given: Mapping[str, Any], channels: int) -> Preprocess:
+def _preset(given: Mapping[str, Any], known: int | None) -> Preprocess:
     for key in given:
         if key not in _KEYS:
             raise ValueError(f'preprocess has no "{key}"; it has {", ".join(_KEYS)}.')
-    gray = channels == 1
-    mean = _numbers("mean", given.get("mean"), GRAY_MEAN if gray else IMAGENET_MEAN)
-    std = _numbers("std", given.get("std"), GRAY_STD if gray else IMAGENET_STD)
-    if len(mean) != len(std) or len(mean) != channels or not bool((std > 0).all()):
+    stated = _stated_channels(given)
+    channels = known or 3
+    if stated == 3 or known not in (1, 3):
+        # The first convolution that a network has need not be the first to run.
+        channels = stated or channels
+    if channels not in (1, 3):
         raise ValueError(
-            f"mean and std must each be {channels} numbers, one a channel, and std positive; "
-            f"they are {mean.tolist()} and {std.tolist()}."
+            f"The network seems to take {channels} channels, and photos have 1 or 3. Use "
+            'preprocess="identity" and give tensors, or state mean and std of 1 or 3 numbers.'
         )
+    gray = channels == 1
+    mean = _numbers("mean", given.get("mean"), GRAY_MEAN if gray else IMAGENET_MEAN, channels)
+    std = _numbers("std", given.get("std"), GRAY_STD if gray else IMAGENET_STD, channels)
+    if not bool((std > 0).all()):
+        raise ValueError(f"std must be positive; it is {std.tolist()}.")
     size = _size(given.get("size", 224))
     resize = given.get("resize", round(min(size) / _CROP))
     interpolation = given.get("interpolation", "bilinear")
+    interpolation = getattr(interpolation, "value", interpolation)
     if interpolation not in _INTERPOLATIONS:
         raise ValueError(
             f"interpolation must be one of {', '.join(_INTERPOLATIONS)}, not {interpolation!r}."
         )
-    if isinstance(resize, bool) or not isinstance(resize, int) or resize < min(size):
+    if not _is_side(resize):
         raise ValueError(
-            f"resize must be a whole number of at least {min(size)} pixels, not {resize!r}."
+            f"resize, the shorter side before cropping, must be a whole number of pixels from 1 "
+            f"to {_MOST_SIDE}, not {resize!r}."
         )
 
     def to_input(image: Any) -> Tensor:
-        pixels = _exact_pixels(image, size, channels)
-        if pixels is None:
-            pixels = _cropped(image, size, resize, interpolation, channels)
+        pixels = torch.from_numpy(fit(image, size, resize, interpolation, channels))
         return (pixels - mean.reshape(-1, 1, 1)) / std.reshape(-1, 1, 1)
 
     told = (
         f"resize to {resize}, {interpolation}, center crop {size[0]}x{size[1]}, "
         f"mean {_short(mean)}, std {_short(std)}"
     )
-    return Preprocess(to_input, 1 / std, -mean / std, size, told)
-
-
-def _exact_pixels(image: Any, size: tuple[int, int], channels: int) -> Tensor | None:
-    """Float pixels that have the frame's size already, without rounding to 8 bits."""
-    if isinstance(image, Image.Image | str | bytes | bytearray | memoryview) or not hasattr(
-        image, "ndim"
-    ):
-        return None
-    array = as_array(image)
-    if array.dtype != np.float32 or array.shape[:2] != size or array.shape[2] != channels:
-        return None
-    return torch.from_numpy(np.ascontiguousarray(array.transpose(2, 0, 1)))
-
-
-def _cropped(
-    image: Any, size: tuple[int, int], resize: int, interpolation: str, channels: int
-) -> Tensor:
-    from torchvision.transforms import InterpolationMode
-    from torchvision.transforms import functional as transforms
-
-    photo = read_image(image).convert("L" if channels == 1 else "RGB")
-    photo = transforms.resize(photo, [resize], InterpolationMode(interpolation))
-    photo = transforms.center_crop(photo, list(size))
-    array = np.array(photo, dtype=np.float32) / 255
-    array = array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
-    return torch.from_numpy(np.ascontiguousarray(array))
+    return Preprocess(to_input, Normalization(1 / std, -mean / std, None, True), size, told)
 
 
 def _as_is(image: Any) -> Tensor:
@@ -206,84 +216,71 @@ def _as_is(image: Any) -> Tensor:
     return torch.from_numpy(array[None] if array.ndim == 2 else array.transpose(2, 0, 1).copy())
 
 
-def _probed(given: Callable[[Any], Any], channels: int) -> Preprocess:
-    """Learn a callable's normalization: by its own mean and std, or from plain gray images."""
+def _probed(given: Callable[[Any], Any], channels: int | None) -> Preprocess:
+    """Learn a callable's normalization and size by trying it on made-up images."""
+    name = getattr(given, "__name__", type(given).__name__)
+    mode = "L" if channels == 1 else "RGB"
+
+    def run(photo: Image.Image) -> Tensor:
+        try:
+            x = given(photo)
+        except Exception as error:
+            raise ValueError(
+                f"preprocess ({name}) raised {type(error).__name__} for a PIL image of mode "
+                f"{photo.mode}, {photo.width} x {photo.height}: {error}. Give a callable from a "
+                "PIL image to a float tensor (C, H, W)."
+            ) from error
+        return read_result(x)
 
     def to_input(image: Any) -> Tensor:
-        return _checked(given(read_image(image).convert("L" if channels == 1 else "RGB")))
+        x = run(read_image(image).convert(mode))
+        if not bool(torch.isfinite(x).all()):
+            raise ValueError("preprocess gave values that are NaN or infinite for this image.")
+        return x
 
-    levels = {
-        level: to_input(Image.new("L", (_PROBE, _PROBE), level)).double() for level in (0, 128, 255)
-    }
-    height, width = levels[0].shape[-2:]
-    black, gray, white = (levels[level].mean((1, 2)) for level in (0, 128, 255))
-    stated = _stated(given)
-    if stated is not None and len(stated[0]) == len(black):
-        mean, std = stated
-        black, white = -mean / std, (1 - mean) / std
-    scale = white - black
-    expected = black + scale * 128 / 255
-    spread = float(levels[128].std((1, 2)).max())
-    tolerance = 0.02 * scale.abs().clamp_min(1e-6)
-    affine = bool(((gray - expected).abs() <= tolerance).all()) and spread < 0.02
-    scale = torch.where(scale.abs() < 1e-6, torch.ones_like(scale), scale)
-    name = getattr(given, "__name__", type(given).__name__)
-    told = f"{name} (to {height}x{width})"
-    if not affine:
-        told += ", not a plain normalization: the photo is shown approximately"
-    return Preprocess(
-        to_input, scale.float(), black.float(), (height, width), told, affine=affine
-    )
-
-
-def _checked(x: Any) -> Tensor:
-    if isinstance(x, Mapping) and "pixel_values" in x:
-        x = x["pixel_values"]
-        x = x[0] if isinstance(x, list) else x
-    if isinstance(x, np.ndarray):
-        x = torch.from_numpy(x)
-    if isinstance(x, Tensor) and x.ndim == 4 and len(x) == 1:
-        x = x[0]
-    if not isinstance(x, Tensor) or x.ndim != 3 or not x.is_floating_point():
-        told = f"{x.dtype} of shape {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
-        raise TypeError(
-            f"preprocess must turn a PIL image into a float tensor (C, H, W); it gave {told}. "
-            "End it with ToTensor and Normalize."
+    normalization, size = probe(run, stated_normalization(given), mode)
+    if channels in (1, 3) and len(normalization.scale) != channels:
+        raise ValueError(
+            f"preprocess ({name}) gives {len(normalization.scale)} channels, but the network's "
+            f"first convolution takes {channels}."
         )
-    if not bool(torch.isfinite(x).all()):
-        raise ValueError("preprocess gave values that are NaN or infinite for this image.")
-    return x.detach().cpu().float()
+    told = f"{name} (to {'x'.join(map(str, size)) if size else 'a size that follows the image'})"
+    if not normalization.affine:
+        told += ", not a plain normalization: the photo is shown approximately"
+    return Preprocess(to_input, normalization, size, told)
 
 
-def _stated(given: Any) -> tuple[Tensor, Tensor] | None:
-    """Mean and std as the transform itself states them."""
-    steps: Sequence[Any] = [given, *getattr(given, "transforms", [])]
-    for step in steps:
-        mean, std = getattr(step, "mean", None), getattr(step, "std", None)
-        if mean is not None and std is not None and not callable(mean):
-            return (
-                torch.as_tensor(mean, dtype=torch.float64).flatten(),
-                torch.as_tensor(std, dtype=torch.float64).flatten(),
-            )
-    return None
+def _stated_channels(given: Mapping[str, Any]) -> int:
+    """How many channels mean or std have; 0 when they do not say."""
+    values: list[Any] = [given.get("mean"), given.get("std")]
+    return max(np.size(value) if np.ndim(value) == 1 else 0 for value in values)
 
 
-def _numbers(name: str, value: Any, default: Sequence[float]) -> Tensor:
+def _numbers(name: str, value: Any, default: Sequence[float], channels: int) -> Tensor:
     try:
-        return torch.as_tensor(default if value is None else value, dtype=torch.float32).flatten()
+        found = torch.as_tensor(default if value is None else value, dtype=torch.float32).flatten()
     except (TypeError, ValueError, RuntimeError) as error:
         raise TypeError(f"{name} must be numbers, one a channel, not {value!r}.") from error
+    if len(found) == 1:
+        found = found.expand(channels).clone()
+    if len(found) != channels or not bool(torch.isfinite(found).all()):
+        raise ValueError(f"{name} must be {channels} finite numbers, one a channel, not {value!r}.")
+    return found
 
 
 def _size(value: Any) -> tuple[int, int]:
     pair = (value, value) if isinstance(value, int) else value
-    if (
-        not isinstance(pair, list | tuple)
-        or len(pair) != 2
-        or not all(isinstance(side, int) and side >= 1 for side in pair)
-    ):
-        raise ValueError(f"size must be a whole number or (height, width), not {value!r}.")
+    good = isinstance(pair, list | tuple) and len(pair) == 2
+    if not good or not all(_is_side(side) for side in pair):
+        raise ValueError(
+            f"size must be a whole number of pixels from 1 to {_MOST_SIDE}, or (height, width), "
+            f"not {value!r}."
+        )
     return int(pair[0]), int(pair[1])
+
+
+def _is_side(side: Any) -> bool:
+    return isinstance(side, int) and not isinstance(side, bool) and 1 <= side <= _MOST_SIDE
 
 
 def _short(values: Tensor) -> str:

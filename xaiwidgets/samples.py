@@ -42,9 +42,9 @@ def load(name: str = "efficientnet_lite0", device: str = "auto") -> Model:
 
     Args:
         name: "efficientnet_lite0" (the default; offline), "efficientnet_lite1" or
-            "efficientnet_lite2" (offline, from packages of their own); any name of
-            `torchvision.models` (downloads its DEFAULT weights); any name of timm, when timm is
-            installed (downloads its weights).
+            "efficientnet_lite2" (offline, from packages of their own); any classifier or
+            segmentation network of `torchvision.models` (downloads its DEFAULT weights); any name
+            of timm, when timm is installed (downloads its weights).
         device: "auto", or a device of torch.
 
     Raises:
@@ -59,7 +59,8 @@ def load(name: str = "efficientnet_lite0", device: str = "auto") -> Model:
         return _load_lite(wanted, device)
     from torchvision import models
 
-    known = models.list_models()
+    # Classifiers and segmentation; detectors and video networks have no logits of one photo.
+    known = [*models.list_models(models), *models.list_models(models.segmentation)]
     for candidate in (wanted, wanted.lower()):
         if candidate in known:
             return _load_torchvision(candidate, device)
@@ -161,7 +162,8 @@ def photo(name: str = "cat") -> Image.Image:
 
         folder = os.path.join(os.path.dirname(sklearn.__file__), "datasets", "images")
     with Image.open(os.path.join(folder, file)) as opened:
-        return opened.convert("L" if opened.mode == "L" else "RGB")
+        image: Image.Image = opened.convert("L" if opened.mode == "L" else "RGB")
+        return image
 
 
 def photos() -> dict[str, str]:

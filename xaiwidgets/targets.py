@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import operator
-from collections.abc import Sequence
+import reprlib
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,21 @@ def resolve(target: Any, count: int, categories: Sequence[str] | None) -> int:
             f"given by an index from 0 to {count - 1} or by name."
         )
     return index
+
+
+def check_names(categories: Any) -> tuple[str, ...]:
+    """Return the names of the classes, one for each, or raise.
+
+    Raises:
+        TypeError: when they are not a list of names.
+    """
+    names = tuple(categories) if isinstance(categories, Iterable) else ()
+    if not names or isinstance(categories, str) or not all(isinstance(n, str) for n in names):
+        raise TypeError(
+            "categories must be a list of names, one for each class, "
+            f"not {reprlib.repr(categories)}."
+        )
+    return names
 
 
 def nearest(name: str, names: Sequence[str], count: int = _SHOWN) -> list[str]:
@@ -91,5 +107,5 @@ def _by_name(name: str, categories: Sequence[str] | None) -> int:
 def _listed(name: str, categories: Sequence[str]) -> str:
     close = nearest(name, categories)
     if not close:
-        return f"none; classes are {categories[0]!r}, {categories[min(1, len(categories) - 1)]!r}, …"
+        return f"none; the first is {categories[0]!r}"
     return ", ".join(f"{each!r} ({categories.index(each)})" for each in close)

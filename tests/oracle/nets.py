@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from xaiwidgets.model import Model
 
 import xaiwidgets as xai
+from xaiwidgets.model import Model
 
 NETS = ("efficientnet_lite0", "resnet18", "googlenet", "vit_b_16")
 
@@ -22,13 +22,16 @@ def raw(name: str) -> nn.Module:
         return plain_lite0()
     import torchvision
 
-    torch.manual_seed(0)
+    torch.manual_seed(7)
     options = {"aux_logits": False, "init_weights": False} if name == "googlenet" else {}
     net = torchvision.models.get_model(name, weights=None, **options)
     if name == "vit_b_16":
         # The head starts at zero, which would leave nothing to attribute.
         nn.init.normal_(net.heads.head.weight, std=0.02)
-    _settle_norms(net)
+    if name != "googlenet":
+        # With such statistics GoogLeNet's gradient in plain torch differs by 2 % between float32
+        # and float64; nothing could be told from it.
+        _settle_norms(net)
     return net.eval()
 
 

@@ -14,9 +14,9 @@ from captum.testing.helpers.basic_models import (
 )
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
-from xaiwidgets.model import Model
 
 import xaiwidgets as xai
+from xaiwidgets.model import Model
 
 
 class Row(nn.Module):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import captum.attr
@@ -11,11 +12,22 @@ from torch import Tensor, nn
 
 from tests.oracle.nets import NETS, distance, double, model, photo, raw
 from xaiwidgets.explanation import estimates, make_task
+from xaiwidgets.methods.baselines import blank
 from xaiwidgets.methods.estimate import Task, last_of
 
 # ReLU and max-pool ties fall the other way under re-ordered arithmetic in float32.
 TOLERANCE = {torch.float32: 5e-3, torch.float64: 1e-9}
 PRECISIONS = [pytest.param(torch.float32, id="float32"), pytest.param(torch.float64, id="float64")]
+# Captum holds step sizes and sigmas in float32, so both are chosen to be exact there.
+STEPS = 4
+SIGMA = 0.5
+
+
+def _several(name: str, dtype: torch.dtype) -> int:
+    """Steps or samples: more where single ties show in float32, so that they average out."""
+    return 4 * STEPS if (name, dtype) == ("googlenet", torch.float32) else STEPS
+
+
 every_net = pytest.mark.parametrize("name", NETS)
 every_precision = pytest.mark.parametrize("dtype", PRECISIONS)
 
@@ -40,6 +52,11 @@ def _check(
     assert distance(ours, reference(_theirs(name, dtype), task)) < TOLERANCE[dtype]
 
 
+def _spread(name: str, dtype: torch.dtype) -> float:
+    x = make_task(model(name, dtype), photo()).x
+    return float(x.max() - x.min())
+
+
 @every_precision
 @every_net
 def test_saliency(name: str, dtype: torch.dtype) -> None:
@@ -62,21 +79,26 @@ def test_input_x_gradient(name: str, dtype: torch.dtype) -> None:
 @every_precision
 @every_net
 def test_integrated_gradients(name: str, dtype: torch.dtype, baseline: str) -> None:
-    from xaiwidgets.methods.baselines import blank
-
     def reference(net: nn.Module, task: Task) -> Tensor:
-        start = task.model.pixels_to_input(blank(task, baseline)).reshape(task.x.shape)
+        start = _filling(task, baseline)
         path = captum.attr.IntegratedGradients(net)
         return path.attribute(
             task.x.clone(),
             start,
             task.target,
-            n_steps=6,
+            n_steps=_several(name, dtype),
             method="riemann_middle",
             internal_batch_size=2,
         )
 
-    _check(name, dtype, "integrated_gradients", reference, steps=6, baseline=baseline)
+    _check(
+        name,
+        dtype,
+        "integrated_gradients",
+        reference,
+        steps=_several(name, dtype),
+        baseline=baseline,
+    )
 
 
 @pytest.mark.parametrize("form", ["mean", "squared", "variance"])
@@ -88,23 +110,21 @@ def test_smoothgrad(
     kinds = {"mean": "smoothgrad", "squared": "smoothgrad_sq", "variance": "vargrad"}
 
     def reference(net: nn.Module, task: Task) -> Tensor:
-        # The same noise for both: ours, handed to Captum where it draws its own.
-        def same(mean: float, std: Tensor) -> Tensor:
-            return torch.cat([task.noise(k) for k in range(len(std))]) * std
-
-        monkeypatch.setattr(torch, "normal", same)
-        sigma = 0.15 * float(task.x.max() - task.x.min())
+        monkeypatch.setattr(torch, "normal", _our_noise(task))
         tunnel = captum.attr.NoiseTunnel(captum.attr.Saliency(net))
         return tunnel.attribute(
             task.x.clone(),
             nt_type=kinds[form],
-            nt_samples=4,
-            stdevs=sigma,
+            nt_samples=_several(name, dtype),
+            nt_samples_batch_size=4,
+            stdevs=SIGMA,
             target=task.target,
             abs=False,
         )
 
-    _check(name, dtype, "smoothgrad", reference, samples=4, noise=0.15, form=form)
+    noise = SIGMA / _spread(name, dtype)
+    params = {"samples": _several(name, dtype), "noise": noise, "form": form}
+    _check(name, dtype, "smoothgrad", reference, **params)
 
 
 @pytest.mark.parametrize("base", ["input_x_gradient", "integrated_gradients"])
@@ -112,56 +132,80 @@ def test_smoothgrad_of_another_method(base: str, monkeypatch: pytest.MonkeyPatch
     dtype = torch.float64
 
     def reference(net: nn.Module, task: Task) -> Tensor:
-        def same(mean: float, std: Tensor) -> Tensor:
-            return torch.cat([task.noise(k) for k in range(len(std))]) * std
-
-        monkeypatch.setattr(torch, "normal", same)
-        sigma = 0.15 * float(task.x.max() - task.x.min())
-        start = task.model.pixels_to_input(torch.zeros_like(task.prepared.pixels))
+        monkeypatch.setattr(torch, "normal", _our_noise(task))
+        start = _filling(task, "black")
         if base == "input_x_gradient":
             tunnel = captum.attr.NoiseTunnel(captum.attr.InputXGradient(net))
             more = {}
         else:
             tunnel = captum.attr.NoiseTunnel(captum.attr.IntegratedGradients(net))
             more = {
-                "n_steps": 3,
+                "n_steps": STEPS,
                 "method": "riemann_middle",
-                "baselines": start.reshape(task.x.shape),
+                "baselines": start,
             }
         return tunnel.attribute(
-            task.x.clone(), nt_samples=3, stdevs=sigma, target=task.target, **more
+            task.x.clone(), nt_samples=3, stdevs=SIGMA, target=task.target, **more
         )
 
-    _check("efficientnet_lite0", dtype, "smoothgrad", reference, samples=3, base=base, base_steps=3)
+    name = "efficientnet_lite0"
+    params = {"samples": 3, "base": base, "base_steps": STEPS}
+    _check(name, dtype, "smoothgrad", reference, noise=SIGMA / _spread(name, dtype), **params)
 
 
 @pytest.mark.parametrize(
-    ("patch", "stride", "fill"), [(56, 56, "black"), (64, 48, "mean"), (50, 40, "blur")]
+    ("patch", "stride", "fill"), [(112, 112, "black"), (96, 64, "mean"), (100, 70, "blur")]
 )
-@every_precision
 @every_net
-def test_occlusion(name: str, dtype: torch.dtype, patch: int, stride: int, fill: str) -> None:
-    from xaiwidgets.methods.baselines import blank
-
+def test_occlusion(name: str, patch: int, stride: int, fill: str) -> None:
     def reference(net: nn.Module, task: Task) -> Tensor:
-        filling = task.model.pixels_to_input(blank(task, fill)).reshape(task.x.shape)
         found = captum.attr.Occlusion(net).attribute(
             task.x,
             (3, patch, patch),
             (3, stride, stride),
-            filling,
+            _filling(task, fill),
             task.target,
             perturbations_per_eval=8,
         )
         return found[:, 0]
 
-    _check(
-        name,
-        dtype,
-        "occlusion",
-        reference,
-        patch_size=patch,
-        stride=stride,
-        fill=fill,
-        score="logit",
-    )
+    params = {"patch_size": patch, "stride": stride, "fill": fill, "score": "logit"}
+    _check(name, torch.float32, "occlusion", reference, **params)
+
+
+@pytest.mark.parametrize("score", ["logit", "probability"])
+@every_net
+def test_occlusion_in_float64(name: str, score: str) -> None:
+    """Captum's occlusion rounds to float32, so the reference is a loop over the windows."""
+    patch, stride = 90, 70
+
+    def reference(net: nn.Module, task: Task) -> Tensor:
+        def value(x: Tensor) -> Tensor:
+            with torch.no_grad():
+                logits = net(x)[0]
+            return (logits if score == "logit" else logits.softmax(0))[task.target]
+
+        total, count = torch.zeros(2, 224, 224, dtype=torch.float64)
+        filling = _filling(task, "mean")
+        # 0, 70, 140 leave nothing uncovered: 140 + 90 is over the edge.
+        for top in (0, 70, 140):
+            for left in (0, 70, 140):
+                covered = task.x.clone()
+                window = (..., slice(top, top + patch), slice(left, left + patch))
+                covered[window] = filling[window]
+                total[window] += value(task.x) - value(covered)
+                count[window] += 1
+        return total / count
+
+    params = {"patch_size": patch, "stride": stride, "fill": "mean", "score": score}
+    _check(name, torch.float64, "occlusion", reference, **params)
+
+
+def _our_noise(task: Task) -> Callable[[float, Tensor], Tensor]:
+    """The same noise for both: ours, handed to Captum where it draws its own."""
+    numbers = itertools.count()
+    return lambda mean, std: torch.cat([task.noise(next(numbers)) for _ in std]) * std
+
+
+def _filling(task: Task, fill: str) -> Tensor:
+    return task.model.pixels_to_input(blank(task, fill)).reshape(task.x.shape)

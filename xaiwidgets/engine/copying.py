@@ -34,7 +34,9 @@ def own_copy(net: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Mod
     net = unwrapped(net)
     _check_weights(net)
     try:
-        copied = copy.deepcopy(net, cast("dict[int, Any]", _detached_leftovers(net)))
+        # Without gradients, or the weights of scripted modules would be results of a clone.
+        with torch.no_grad():
+            copied = copy.deepcopy(net, cast("dict[int, Any]", _detached_leftovers(net)))
     except Exception as error:
         raise TypeError(
             f"The network ({type(net).__name__}) cannot be copied: {error}. xaiwidgets works on a "
@@ -50,9 +52,11 @@ def own_copy(net: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Mod
     _without_backward_hooks(copied)
     for parameter in copied.parameters():
         parameter.grad = None
-    copied = copied.eval().requires_grad_(False).to(device=device, dtype=dtype)
+        # One by one, as scripted modules have no requires_grad_.
+        parameter.requires_grad_(False)
+    copied = copied.eval().to(device=device, dtype=dtype)
     if memory_format(copied, device) is torch.channels_last:
-        copied = copied.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        copied = copied.to(memory_format=torch.channels_last)
     return copied
 
 
@@ -72,6 +76,35 @@ def memory_format(net: nn.Module, device: torch.device) -> torch.memory_format:
     convolves = any(isinstance(module, nn.Conv2d) for module in net.modules())
     good = convolves and device.type != "mps"
     return torch.channels_last if good else torch.contiguous_format
+
+
+def input_channels(net: nn.Module) -> int | None:
+    """Channels that the first convolution takes."""
+    convolutions = (module for module in net.modules() if isinstance(module, nn.Conv2d))
+    first = next(convolutions, None)
+    return None if first is None else int(first.in_channels)
+
+
+def try_formats(net: nn.Module, example: Tensor) -> tuple[torch.memory_format, bool]:
+    """Settle how a prepared network's inputs lie in memory, by running it.
+
+    Channels last is faster, but code that calls `view` on activations cannot take it; the weights
+    are laid out anew then.
+
+    Returns:
+        The memory format, and whether the network begins with an operation in place, which would
+        change the photo it is given (`True` also where it could not be run).
+    """
+    for wanted in (memory_format(net, example.device), torch.contiguous_format):
+        given = example.clone(memory_format=wanted)
+        before = given._version
+        try:
+            net(given)
+        except Exception:
+            net.to(memory_format=torch.contiguous_format)
+            continue
+        return wanted, given._version != before
+    return torch.contiguous_format, True
 
 
 def choose_device(device: str | torch.device) -> torch.device:

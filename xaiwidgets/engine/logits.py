@@ -64,6 +64,17 @@ def check_finite(logits: Tensor) -> Tensor:
     return logits
 
 
+def network_error(name: str, error: Exception, x: Tensor) -> RuntimeError:
+    """What to raise when network `name` itself raised `error` for the input `x`."""
+    shape = ", ".join(map(str, x.shape))
+    return RuntimeError(
+        f"The network ({name}) raised {type(error).__name__} for an input of shape ({shape}), "
+        f"{str(x.dtype).removeprefix('torch.')} on {x.device}: {error}. If it takes another size "
+        'or number of channels, say so: xai.Model(net, preprocess={"size": ..., "mean": [...], '
+        '"std": [...]}).'
+    )
+
+
 def _inside(output: Any) -> Any:
     if isinstance(output, Tensor):
         return output

@@ -109,6 +109,8 @@ class DeepDream(LayeredWidget, parameters=parameters(), writable=("layer", "chan
         self._photo_name = name
 
     def _resolve_target(self, value: Any) -> int:
+        if self._quiet:
+            return 0  # the trait's own default
         raise TypeError("A dream has no target class: choose a layer and a channel.")
 
     def _act(self, name: Any) -> None:

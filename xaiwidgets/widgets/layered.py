@@ -47,11 +47,12 @@ class LayeredWidget(ExplanationWidget):
         layers = [each for each in self._model.layers() if each.name]
         self._shapes = {each.name: each.output_shape for each in layers}
         name = self._resolve_layer(layer)
+        top = min((each.depth for each in layers), default=0)
         told = [
             {
                 "name": each.name,
                 "type": each.type,
-                "depth": each.depth - 1,  # without the network itself
+                "depth": each.depth - top,
                 "shape": plain(each.output_shape),
                 "cost": plain(each.cost_share),
             }
@@ -108,7 +109,7 @@ class LayeredWidget(ExplanationWidget):
             raise ValueError(text)
         return index
 
-    def _sift(self, sync_data: Any, problems: dict[str, str]) -> dict[str, Any]:
+    def _sift(self, sync_data: dict[str, Any], problems: dict[str, str]) -> dict[str, Any]:
         # A channel is one of the layer that comes with it, so the layer is set first.
         accepted = super()._sift(sync_data, problems)
         return dict(sorted(accepted.items(), key=lambda item: item[0] == "channel"))

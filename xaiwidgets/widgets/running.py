@@ -155,6 +155,9 @@ class RunningWidget(SyncedWidget):
             self._cancelled_at = self._generation
             self._settle()
             raise
+        finally:
+            if not self._open:  # closed meanwhile: what the last step made goes too
+                self._free()
         self._settle()
 
     def _settle(self) -> None:

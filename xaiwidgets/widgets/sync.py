@@ -18,7 +18,6 @@ import anywidget
 import traitlets as t
 
 from xaiwidgets.runtime.context import FrontContext
-from xaiwidgets.runtime.worker import worker
 
 log = logging.getLogger("xaiwidgets")
 
@@ -94,7 +93,7 @@ class SyncedWidget(anywidget.AnyWidget):
 
     # --- what the page sends
 
-    def set_state(self, sync_data: Any) -> None:
+    def set_state(self, sync_data: dict[str, Any]) -> None:
         """Take what the page changed; what it may not change, or not so, is put right there."""
         self._front.capture()
         with self._lock:
@@ -106,16 +105,14 @@ class SyncedWidget(anywidget.AnyWidget):
                     super().set_state(accepted)
             except Exception as error:
                 log.info("A change that the page sent could not be made.", exc_info=True)
-                problems.update(dict.fromkeys(sync_data or {}, str(error)))
+                problems.update(dict.fromkeys(sync_data, str(error)))
             finally:
                 self._from_page = False
             if problems:
                 self._refuse(problems)
 
-    def _sift(self, sync_data: Any, problems: dict[str, str]) -> dict[str, Any]:
+    def _sift(self, sync_data: dict[str, Any], problems: dict[str, str]) -> dict[str, Any]:
         accepted = {}
-        if not isinstance(sync_data, dict):
-            raise TypeError("The page sent a state that is none.")
         for name, value in sync_data.items():
             try:
                 if self._check_from_page(name, value) is not _SKIP:
@@ -128,7 +125,7 @@ class SyncedWidget(anywidget.AnyWidget):
         if name in _OF_THE_PAGE:
             return value
         if name in self.keys and self._is_now(name, value):
-            return value if name in self._writable else _SKIP
+            return _SKIP
         if name not in self._writable:
             raise ValueError(f'"{name}" cannot be changed from the page.')
         trait: Any = self.traits()[name]
@@ -152,11 +149,12 @@ class SyncedWidget(anywidget.AnyWidget):
         self.error = shortened(text)
 
     def _handle_msg(self, msg: Any) -> None:
-        try:
-            super()._handle_msg(msg)
-        except Exception:
-            log.exception("A message from the page could not be read.")
-            self._complain("The page sent a message that could not be read.")
+        content = msg.get("content")
+        data = content.get("data") if isinstance(content, dict) else None
+        if not isinstance(data, dict) or not isinstance(data.get("state", {}), dict):
+            self._complain("The page sent a message that cannot be read.")
+            return
+        super()._handle_msg(msg)
 
     def _handle_custom_msg(self, content: Any, buffers: Any) -> None:
         self._front.capture()
@@ -176,11 +174,9 @@ class SyncedWidget(anywidget.AnyWidget):
     # --- what the page is sent
 
     def _send(self, msg: Any, buffers: Any = None) -> None:
-        send = super()._send
-        if worker().is_current_thread():
-            self._front.run(send, msg, buffers)
-        else:
-            send(msg, buffers)
+        # Also from a cell: a kernel takes the next message where the last one was sent from, and
+        # a running cell would keep the page waiting.
+        self._front.run(super()._send, msg, buffers)
 
 
 def shortened(text: str, limit: int = 300) -> str:

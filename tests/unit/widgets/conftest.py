@@ -11,6 +11,7 @@ import comm
 import numpy as np
 import pytest
 import torch
+from ipywidgets.widgets.widget import _put_buffers
 from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
@@ -93,6 +94,10 @@ class Page:
         self.arrived = threading.Condition()
 
     def publish(self, data: dict[str, Any], buffers: Any) -> None:
+        if data.get("method") == "update":
+            state = dict(data["state"])
+            _put_buffers(state, data["buffer_paths"], buffers)
+            data = {**data, "state": state}
         with self.arrived:
             self.messages.append(data)
             self.buffers.append(list(buffers or []))
@@ -124,6 +129,11 @@ class Page:
         with self.arrived:
             assert self.arrived.wait_for(lambda: enough(self.custom(kind)), PATIENCE)
 
+    def join(self, widget: Any) -> None:
+        """Open a page that acknowledges every message at once."""
+        self.acknowledges = widget
+        self.send(widget, {"kind": "ready"})
+
     def set(self, widget: Any, **state: Any) -> None:
         self._handle(widget, {"method": "update", "state": state, "buffer_paths": []}, [])
 
@@ -140,7 +150,11 @@ def page(monkeypatch: pytest.MonkeyPatch) -> Page:
 
     class Recorder(comm.DummyComm):
         def publish_msg(
-            self, msg_type: Any, data: Any = None, metadata: Any = None, buffers: Any = None,
+            self,
+            msg_type: Any,
+            data: Any = None,
+            metadata: Any = None,
+            buffers: Any = None,
             **keys: Any,
         ) -> None:
             page.publish(data or {}, buffers)

@@ -64,8 +64,7 @@ def test_photo_class_and_parameters_are_told_to_the_page(model: Any, photo: Any,
 def test_path_of_integrated_gradients(model: Any, photo: Any, page: Any, made: Any) -> None:
     widget = made(IntegratedGradients(model, photo, steps=20))
     widget.wait(PATIENCE)
-    page.acknowledges = widget
-    page.send(widget, {"kind": "ready"})
+    page.join(widget)
     paths, buffers = page.custom("path"), page.custom_buffers("path")
     generation = widget._result_info["generation"]
     assert {path["gen"] for path in paths} == {generation}
@@ -146,8 +145,7 @@ def test_values_visited_before_come_back_at_once(
     assert net.control.rows == rows
     assert widget.result is first
     assert widget._result_info["cached"]
-    page.acknowledges = widget
-    page.send(widget, {"kind": "ready"})
+    page.join(widget)
     path = page.custom("path")[-1]
     assert (path["steps"], sorted(path["indices"])) == (4, [0, 1, 2, 3])
     assert path["gen"] == widget._result_info["generation"]
@@ -156,7 +154,7 @@ def test_values_visited_before_come_back_at_once(
 def test_strip_of_noise_levels(model: Any, photo: Any, page: Any, made: Any) -> None:
     widget = made(SmoothGrad(model, photo, samples=4, noise=0.1))
     widget.wait(PATIENCE)
-    page.acknowledges = widget
+    page.join(widget)
     page.send(widget, {"kind": "action", "name": "strip"})
     widget.wait(PATIENCE)
     strip, buffers = page.custom("strip"), page.custom_buffers("strip")
@@ -200,8 +198,7 @@ def test_dream_streams_frames_and_tells_them_again(
     model: Any, photo: Any, page: Any, made: Any
 ) -> None:
     widget = made(dream(model, photo, iterations=6))
-    page.acknowledges = widget
-    page.send(widget, {"kind": "ready"})
+    page.join(widget)
     widget.wait(PATIENCE)
     assert {frame["iteration"] for frame in page.custom("frame")} == set(range(7))
     page.messages.clear()
@@ -215,15 +212,16 @@ def test_dream_streams_frames_and_tells_them_again(
 
 
 def test_dream_pauses_and_resumes(net: Any, model: Any, photo: Any, page: Any, made: Any) -> None:
+    widget = made(dream(model, photo, iterations=1))
+    widget.wait(PATIENCE)
     with net.control.hold() as held:
-        widget = made(dream(model, photo, iterations=0))
+        widget.iterations = 9
         held.until_entered()
         page.set(widget, paused=True)
     widget.wait(PATIENCE)
-    widget.iterations = 9
-    widget.wait(PATIENCE)
-    assert (widget.status, widget._extra_info["iterations_done"]) == ("idle", 0)
+    assert (widget.status, widget._extra_info["iterations_done"]) == ("idle", 2)
     assert widget._extra_info["paused"]
+    assert len(widget.result.objective) == 2
     page.send(widget, {"kind": "action", "name": "resume"})
     widget.wait(PATIENCE)
     assert not widget.paused

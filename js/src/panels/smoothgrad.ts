@@ -1,0 +1,140 @@
+import { h } from "../dom.ts";
+import { Store } from "../store.ts";
+import type { Context, PanelView, ScalarMap, Session, Stage } from "../types.ts";
+import { button } from "../ui/button.ts";
+import { told } from "../ui/slide.ts";
+import { createStage } from "../view/stage.ts";
+import { blob, hasBytes, latest, picture, scalarMap, scalars } from "./pixels.ts";
+
+/** Levels of the paper's figure. */
+const LEVELS = [0, 0.05, 0.1, 0.2, 0.3, 0.5];
+
+interface State {
+  sample: Store<ImageBitmap | null>;
+  count: Store<string>;
+  /** The strip has been asked for. */
+  asked: Store<boolean>;
+  levels: Store<ScalarMap | null>[];
+}
+
+function makeState(session: Session): State {
+  const sample = new Store<ImageBitmap | null>(null);
+  const count = new Store("");
+  const asked = new Store(false);
+  const levels = LEVELS.map(() => new Store<ScalarMap | null>(null));
+  const show = latest(sample);
+
+  session.watch<DataView>("_extra", (bytes) => {
+    if (hasBytes(bytes)) show(blob(bytes));
+  });
+  session.map.watch((map) => {
+    const bytes = map?.extras.sample;
+    if (bytes && hasBytes(bytes)) show(blob(bytes));
+    count.set(map ? `Mean of ${map.done} of ${map.total} samples` : "No sample yet");
+  }, session.signal);
+
+  session.on("strip", (message, [data]) => {
+    const map = data && scalarMap(data, message.shape);
+    if (!map) return;
+    asked.set(true);
+    levels[message.index as number]?.set(map);
+  });
+  // A strip for another class or photo would stand beside the wrong picture.
+  for (const trait of ["target", "_photo", "samples", "base", "form", "base_steps"]) {
+    let first = true;
+    session.watch(trait, () => {
+      if (!first) {
+        asked.set(false);
+        for (const level of levels) level.set(null);
+      }
+      first = false;
+    });
+  }
+  return { sample, count, asked, levels };
+}
+
+/** One noisy sample beside the running mean, and the paper's strip of noise levels. */
+export function smoothgrad(context: Context): PanelView {
+  const { session, signal } = context;
+  const state = session.shared("smoothgrad", () => makeState(session));
+
+  const stages = [
+    createStage(context, {
+      title: "One noisy sample",
+      image: picture(state.sample),
+      describe: () => "The photo with one draw of the noise.",
+    }),
+    createStage(context, {
+      title: "Mean over the samples",
+      image: picture(session.photo),
+      map: scalars(session),
+      describe: () => `${state.count.get()}.`,
+    }),
+  ];
+
+  const ask = button(
+    "Noise strip",
+    () => {
+      state.asked.set(true);
+      session.action("strip");
+    },
+    { signal, title: "Compare six levels of noise, as the paper's figure does" },
+  );
+  const strip = h("div", { class: "xai-strip", role: "group", "aria-label": "Levels of noise" });
+  let built = false;
+  state.asked.watch((asked) => {
+    // Six canvases more: only for those who ask.
+    if (asked && !built) {
+      strip.append(...LEVELS.map((level, i) => stripItem(context, state, level, i)));
+      built = true;
+    }
+    strip.hidden = !asked;
+  }, signal);
+
+  return {
+    stages,
+    below: [told(state.count, signal), strip],
+    controls: [ask],
+    parameters: ["noise", "samples", "base", "form", "base_steps"],
+  };
+}
+
+function stripItem(context: Context, state: State, level: number, index: number): HTMLElement {
+  const { session, signal } = context;
+  const text = `${Math.round(100 * level)} %`;
+  const use = () => session.set("noise", level);
+  const map = state.levels[index] as Store<ScalarMap | null>;
+  const stage: Stage = createStage(context, {
+    title: `Noise ${text}`,
+    image: picture(session.photo),
+    map,
+    compact: true,
+    describe: () => `Attribution with ${text} noise${map.get() ? "" : ", not there yet"}.`,
+  });
+  const choose = button(text, use, { signal, title: `Set the noise to ${text}` });
+  session.watch<number>(
+    "noise",
+    (noise) => choose.setAttribute("aria-pressed", String(Math.abs(noise - level) < 1e-9)),
+    signal,
+  );
+  const item = h("div", { class: "xai-strip-item" }, stage.element, choose);
+  // A click on the picture counts, the end of a drag (it pans) does not.
+  let down = [0, 0] as [number, number];
+  const on = { signal, capture: true };
+  item.addEventListener(
+    "pointerdown",
+    (event) => {
+      down = [event.clientX, event.clientY];
+    },
+    on,
+  );
+  stage.element.addEventListener(
+    "click",
+    (event) => {
+      if (Math.hypot(event.clientX - down[0], event.clientY - down[1]) < 4) use();
+    },
+    { signal },
+  );
+  map.watch((value) => item.classList.toggle("xai-waiting", !value), signal);
+  return item;
+}

@@ -1,0 +1,92 @@
+import { beforeEach, describe, expect, it, vi } from "vitest";
+import { pathState } from "../../src/panels/path_state.ts";
+import { type Fake, fakeSession } from "./fake_session.ts";
+
+const STEPS = 4;
+
+function send(session: Fake, gen: number, indices: number[]): void {
+  const bytes = Int8Array.from(indices.flatMap((index) => [index + 1, -index]));
+  session.receive(
+    {
+      kind: "path",
+      gen,
+      steps: STEPS,
+      indices,
+      scores: indices.map((index) => 10 * index),
+      probabilities: indices.map((index) => index / 10),
+      gradient_scales: indices.map(() => 127),
+      integrand_scales: indices.map(() => 127 * STEPS),
+      shape: [1, 2],
+      baseline: false,
+    },
+    [new DataView(bytes.buffer), new DataView(bytes.buffer.slice(0))],
+  );
+}
+
+describe("the path in the page", () => {
+  let session: Fake;
+  beforeEach(() => {
+    vi.spyOn(HTMLCanvasElement.prototype, "getContext").mockReturnValue(null);
+    session = fakeSession({ alpha: 1, _extra_info: {} });
+  });
+
+  it("scrubs without a word to the kernel, and tells it once on release", () => {
+    const state = pathState(session);
+    send(session, 1, [0, 1, 2, 3]);
+    for (let i = 0; i < 100; i++) state.scrub(i / 100, false);
+    expect(session.saved).toEqual([]);
+    expect(session.sent).toEqual([]);
+    state.scrub(0.5, true);
+    expect(session.saved).toEqual([["alpha", 0.5]]);
+    expect([...(state.gathered.get()?.values ?? [])]).toEqual([1 + 2, -1]);
+    expect([...(state.gradient.get()?.values ?? [])]).toEqual([3, -2]);
+  });
+
+  it("follows alpha set from Python", () => {
+    const state = pathState(session);
+    send(session, 1, [3, 0, 2, 1]);
+    session.change({ alpha: 0.25 });
+    expect(state.alpha.get()).toBe(0.25);
+    expect([...(state.gathered.get()?.values ?? [])]).toEqual([1, 0]);
+    expect(session.saved).toEqual([]);
+  });
+
+  it("shows the attribution itself at the photo", () => {
+    const state = pathState(session);
+    send(session, 1, [0, 1, 2, 3]);
+    const map = { values: Float32Array.of(7, 8), width: 2, height: 1 };
+    session.map.set({
+      ...map,
+      stage: "final",
+      generation: 1,
+      done: 4,
+      total: 4,
+      diagnostics: { score_photo: 40, score_baseline: -5, completeness_gap: 0.5 },
+      extras: {},
+    });
+    expect(state.gathered.get()?.values).toBe(map.values);
+    expect(state.text.get()).toBe("Gathered 45.5 of a score rise of 45 so far, gap 0.5");
+  });
+
+  it("forgets the steps of an older run", () => {
+    const state = pathState(session);
+    send(session, 1, [0, 1, 2, 3]);
+    send(session, 2, [2]);
+    expect(state.series.get()[0]?.points).toEqual([[0.625, 20]]);
+  });
+
+  it("draws the curve of a restored widget from its state", () => {
+    const info = { alphas: [0.25, 0.75], scores: [1, 2], probabilities: [0.1, 0.2] };
+    const state = pathState(fakeSession({ alpha: 1, _extra_info: info }));
+    expect(state.series.get().map((series) => series.points)).toEqual([
+      [
+        [0.25, 1],
+        [0.75, 2],
+      ],
+      [
+        [0.25, 0.1],
+        [0.75, 0.2],
+      ],
+    ]);
+  });
+});

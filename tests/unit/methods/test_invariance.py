@@ -1,0 +1,260 @@
+"""What may not change the numbers: batch size, seed, the way an activation is written."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from xaiwidgets.engine.batching import Batcher
+from xaiwidgets.explanation import estimates, make_task
+from xaiwidgets.methods import registry
+from xaiwidgets.methods.estimate import Estimate, last_of
+from xaiwidgets.model import Model
+
+# Every method, small enough to run often; a new method must be listed here.
+SMALL: dict[str, list[dict[str, Any]]] = {
+    "saliency": [{}],
+    "input_x_gradient": [{}],
+    "integrated_gradients": [{"steps": 13}, {"steps": 5, "baseline": "noise"}],
+    "smoothgrad": [
+        {"samples": 9},
+        {"samples": 5, "form": "variance"},
+        {"samples": 3, "base": "integrated_gradients", "base_steps": 4},
+    ],
+    "occlusion": [
+        {"patch_size": 8, "stride": 5},
+        {"patch_size": 9, "stride": 9, "fill": "noise", "score": "logit"},
+    ],
+}
+CASES = [(method, params) for method, several in SMALL.items() for params in several]
+every_case = pytest.mark.parametrize(
+    ("method", "params"), CASES, ids=lambda v: v if isinstance(v, str) else "-".join(map(str, v))
+)
+
+
+def test_every_method_is_checked() -> None:
+    assert set(SMALL) == {spec.name for spec in registry.methods()}
+
+
+class Net(nn.Module):
+    """A residual network in which `activate` is called, as is told by `style`."""
+
+    def __init__(self, style: str = "modules") -> None:
+        super().__init__()
+        torch.manual_seed(5)
+        self.style = style
+        self.first = nn.Conv2d(3, 8, 3, padding=1, bias=False)
+        self.norm1 = nn.BatchNorm2d(8)
+        self.second = nn.Conv2d(8, 8, 3, padding=1)
+        self.norm2 = nn.BatchNorm2d(8)
+        self.third = nn.Conv2d(8, 12, 3, stride=2)
+        self.head = nn.Linear(12, 6)
+        self.one, self.two, self.three = (nn.ReLU(inplace=style == "in-place") for _ in range(3))
+        for norm in (self.norm1, self.norm2):
+            nn.init.uniform_(norm.running_mean, -0.3, 0.3)  # type: ignore[arg-type]
+            nn.init.uniform_(norm.running_var, 0.5, 2)  # type: ignore[arg-type]
+        self.dropout = nn.Dropout(0.5)
+
+    def activate(self, x: Tensor, number: int) -> Tensor:
+        if self.style == "functional":
+            return functional.relu(x)
+        if self.style == "functional in-place":
+            return functional.relu_(x)
+        if self.style == "reused":
+            return self.one(x)
+        return [self.one, self.two, self.three][number](x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.activate(self.norm1(self.first(x)), 0)
+        x = self.activate(x + self.norm2(self.second(x)), 1)
+        x = self.activate(self.third(x), 2)
+        # Code that only knows contiguous activations calls view.
+        x = x.view(len(x), 12, -1).mean(2) if self.style == "view" else x.mean((2, 3))
+        return self.head(self.dropout(x))
+
+
+STYLES = ("in-place", "functional", "functional in-place", "reused", "view")
+
+
+def _model(style: str = "modules", dtype: torch.dtype = torch.float64) -> Model:
+    preprocess = {"mean": [0.4] * 3, "std": [0.3] * 3, "size": 24}
+    return Model(Net(style).train(), preprocess, device="cpu", dtype=dtype)
+
+
+def _photo(seed: int = 0) -> Tensor:
+    return torch.rand(3, 24, 24, generator=torch.Generator().manual_seed(seed))
+
+
+def _value(model: Model, method: str, params: dict[str, Any], seed: int = 0) -> Tensor:
+    return last_of(estimates(make_task(model, _photo(), 2, seed=seed), method, params)).value
+
+
+@every_case
+@pytest.mark.parametrize("size", [1, 3, 8, 64])
+def test_batch_size(method: str, params: dict[str, Any], size: int) -> None:
+    model = _model()
+    expected = _value(model, method, params)
+    for kind in ("gradient", "forward"):
+        model._batchers[kind] = Batcher(model.device, size)
+    torch.testing.assert_close(_value(model, method, params), expected, rtol=1e-9, atol=1e-12)
+
+
+@every_case
+def test_batch_size_in_float32(method: str, params: dict[str, Any]) -> None:
+    model = _model(dtype=torch.float32)
+    expected = _value(model, method, params)
+    for kind in ("gradient", "forward"):
+        model._batchers[kind] = Batcher(model.device, 1)
+    found = _value(model, method, params)
+    assert float((found - expected).norm()) <= 1e-5 * float(expected.norm())
+
+
+@every_case
+@pytest.mark.parametrize("style", STYLES)
+def test_how_activations_are_written(method: str, params: dict[str, Any], style: str) -> None:
+    expected = _value(_model(), method, params)
+    assert float(expected.abs().max()) > 0
+    torch.testing.assert_close(
+        _value(_model(style), method, params), expected, rtol=1e-9, atol=1e-12
+    )
+
+
+@every_case
+def test_same_seed_same_numbers(method: str, params: dict[str, Any]) -> None:
+    model = _model()
+    assert torch.equal(_value(model, method, params, 7), _value(model, method, params, 7))
+
+
+def test_another_seed_other_numbers() -> None:
+    model = _model()
+    params = {"samples": 3}
+    one, other = _value(model, "smoothgrad", params, 1), _value(model, "smoothgrad", params, 2)
+    assert not torch.allclose(one, other)
+
+
+@every_case
+def test_global_random_state_is_left_alone(method: str, params: dict[str, Any]) -> None:
+    model = _model()
+    state = torch.get_rng_state()
+    _value(model, method, params)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@every_case
+def test_estimates(method: str, params: dict[str, Any]) -> None:
+    """They count up to the total, are not written to later, and can be left at any point."""
+    task = make_task(_model(), _photo(), 2)
+    seen: list[tuple[Estimate, Tensor]] = []
+    for estimate in estimates(task, method, params):
+        assert estimate.value.device.type == "cpu"
+        assert estimate.value.shape[-2:] == (24, 24)
+        seen.append((estimate, estimate.value.clone()))
+    done = [estimate.done for estimate, _ in seen]
+    assert done == sorted(set(done))
+    assert seen[-1][0].finished
+    assert all(estimate.total == seen[-1][0].total for estimate, _ in seen)
+    for estimate, value in seen:
+        assert torch.equal(estimate.value, value)
+
+
+@every_case
+def test_exact_precision_agrees(method: str, params: dict[str, Any]) -> None:
+    model = _model()
+    assert model.fast is not model.net
+    exact = last_of(estimates(make_task(model, _photo(), 2, exact=True), method, params)).value
+    torch.testing.assert_close(exact, _value(model, method, params), rtol=1e-9, atol=1e-12)
+
+
+def _state(net: nn.Module) -> dict[str, Any]:
+    return {
+        "mode": [module.training for module in net.modules()],
+        "grad": [p.requires_grad for p in net.parameters()],
+        "grads": [None if p.grad is None else p.grad.clone() for p in net.parameters()],
+        "tensors": copy.deepcopy(net.state_dict()),
+        "hooks": [
+            (dict(m._forward_hooks), dict(m._forward_pre_hooks), dict(m._backward_hooks))
+            for m in net.modules()
+        ],
+        "strides": [p.stride() for p in net.parameters()],
+    }
+
+
+def _same(one: dict[str, Any], other: dict[str, Any]) -> None:
+    for key in ("mode", "grad", "hooks", "strides"):
+        assert one[key] == other[key]
+    for a, b in zip(one["grads"], other["grads"], strict=True):
+        assert (a is None and b is None) or torch.equal(a, b)
+    for name, value in one["tensors"].items():
+        assert torch.equal(value, other["tensors"][name])
+
+
+class Failing(Net):
+    """Raises at the third batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.batches = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.batches += 1
+        if self.batches > 5:
+            raise ZeroDivisionError("half-way")
+        return super().forward(x)
+
+
+@every_case
+@pytest.mark.parametrize("end", ["success", "error", "cancel"])
+def test_network_is_left_as_it_was(method: str, params: dict[str, Any], end: str) -> None:
+    net = Failing() if end == "error" else Net()
+    net.train()
+    net.head.requires_grad_(False)
+    net.first.register_forward_hook(lambda module, inputs, output: None)
+    net(_photo()[None]).sum().backward()
+    if isinstance(net, Failing):
+        net.batches = 0
+    before = _state(net)
+    model = Model(net, {"mean": [0.4] * 3, "std": [0.3] * 3, "size": 24}, device="cpu")
+    for kind in ("gradient", "forward"):
+        model._batchers[kind] = Batcher(model.device, 1)
+    steps = estimates(make_task(model, _photo(), 2), method, params)
+    if end == "success":
+        last_of(steps)
+    elif end == "cancel":
+        next(steps)
+        steps.close()  # type: ignore[attr-defined]
+    elif method in ("saliency", "input_x_gradient"):
+        model.net.batches = 99  # type: ignore[assignment]
+        model.fast.batches = 99  # type: ignore[assignment]
+        with pytest.raises(ZeroDivisionError):
+            last_of(steps)
+    else:
+        with pytest.raises(ZeroDivisionError):
+            last_of(steps)
+    _same(before, _state(net))
+    for module in (model.net, model.fast):
+        assert not any(p.requires_grad for p in module.parameters())
+        assert all(p.grad is None for p in module.parameters())
+
+
+def test_memory_does_not_grow_with_the_samples() -> None:
+    """What a method keeps between two estimates is the same after 10 samples and after 200."""
+    import gc
+
+    task = make_task(_model(), _photo(), 2)
+
+    def alive(samples: int) -> int:
+        steps = estimates(task, "smoothgrad", {"samples": samples})
+        for estimate in steps:
+            if estimate.done >= samples - 1:
+                break
+        gc.collect()
+        return sum(
+            t.numel() for t in gc.get_objects() if isinstance(t, Tensor) and t.shape[-1:] == (24,)
+        )
+
+    assert alive(200) <= alive(10) + 3 * 24 * 24
