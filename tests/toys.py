@@ -10,9 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
+
+from xaiwidgets.model import Model
 
 CLASSES = 5
 SIDE = 16
@@ -153,6 +157,16 @@ def as_nan(scores: Tensor) -> Tensor:
 
 def wrong_shape(scores: Tensor) -> Tensor:
     return scores[:, :, None]
+
+
+def toy_model(net: Any, **options: Any) -> Model:
+    """A model on the CPU whose frame is as small as the toys."""
+    return Model(net, **{"preprocess": PREPROCESS, "device": "cpu", **options})
+
+
+def noise(side: int = 20) -> NDArray[np.uint8]:
+    """A photo of noise, always the same."""
+    return np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)
 
 
 def snapshot(net: nn.Module) -> dict[str, Any]:

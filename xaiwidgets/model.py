@@ -197,7 +197,8 @@ class Model:
         Raises:
             TypeError: when no scores are found in what the network returns.
             ValueError: when they have another shape, or do not fit the class names.
-            RuntimeError: when the network itself raises; its error is the cause.
+            RuntimeError: when the network cannot take such inputs. Any other error of its own
+                comes through as it is.
         """
         net = self.net if exact else self.fast
         laid = x.contiguous(memory_format=self.memory_format)
@@ -205,7 +206,7 @@ class Model:
             laid = x.clone()
         try:
             result = net(laid)
-        except Exception as error:
+        except (RuntimeError, AssertionError) as error:
             if is_out_of_memory(error):
                 raise
             raise network_error(self.name, error, x) from error
@@ -251,7 +252,7 @@ class Model:
                 example = self._example().contiguous(memory_format=self.memory_format)
                 try:
                     self._layers = list_layers(self.net, example)
-                except Exception as error:
+                except (RuntimeError, AssertionError) as error:
                     raise network_error(self.name, error, example) from error
             return self._layers
 

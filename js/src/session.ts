@@ -105,12 +105,12 @@ export class PageSession implements Session {
   set(trait: string, value: unknown): void {
     this.model.set(trait, value);
     this.model.save_changes();
-    this.#expect();
   }
 
   send(message: Message, buffers?: ArrayBuffer[]): void {
     this.model.send(message, undefined, buffers);
-    if (message.kind !== "ack") this.#expect();
+    // A living kernel greets whoever is ready; one that does not is not there.
+    if (message.kind === "ready") this.#expect();
   }
 
   action(name: string): void {
@@ -189,7 +189,9 @@ export class PageSession implements Session {
   async #decode(photo: unknown): Promise<void> {
     const bytes = bytesOf(photo);
     if (bytes.length === 0) return;
-    const bitmap = await createImageBitmap(new Blob([bytes]));
+    const bitmap = await createImageBitmap(new Blob([bytes])).catch(() => null);
+    // A newer photo may have come while this one was decoded.
+    if (!bitmap || photo !== this.get("_photo")) return;
     const canvas = new OffscreenCanvas(bitmap.width, bitmap.height);
     const context = canvas.getContext("2d");
     if (!context || this.signal.aborted) return;

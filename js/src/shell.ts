@@ -52,9 +52,12 @@ export function shell(context: Context): HTMLElement {
     ),
     errorBox(context),
     ...(view.above ?? []),
-    h("div", { class: "xai-stages" }, ...view.stages.map((stage) => stage.element)),
-    statusLine(context, view.status),
-    ...(view.below ?? []),
+    h(
+      "div",
+      { class: "xai-main" },
+      h("div", { class: "xai-stages" }, ...view.stages.map((stage) => stage.element)),
+      h("div", { class: "xai-side" }, statusLine(context, view.status), ...(view.below ?? [])),
+    ),
     toolbar(context, view.usesMap !== false),
   );
   acceptPhotos(context, root);

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.oracle.nets import NETS, distance, double, model, photo, raw
+from tests.oracle.nets import NETS, distance, model, photo, raw
 from xaiwidgets.explanation import estimates, make_task
 from xaiwidgets.methods.baselines import blank
 from xaiwidgets.methods.estimate import Task, last_of
@@ -23,11 +23,6 @@ STEPS = 4
 SIGMA = 0.5
 
 
-def _several(name: str, dtype: torch.dtype) -> int:
-    """Steps or samples: more where single ties show in float32, so that they average out."""
-    return 4 * STEPS if (name, dtype) == ("googlenet", torch.float32) else STEPS
-
-
 every_net = pytest.mark.parametrize("name", NETS)
 every_precision = pytest.mark.parametrize("dtype", PRECISIONS)
 
@@ -35,10 +30,6 @@ every_precision = pytest.mark.parametrize("dtype", PRECISIONS)
 def _ours(name: str, dtype: torch.dtype, method: str, **params: object) -> tuple[Task, Tensor]:
     task = make_task(model(name, dtype), photo())
     return task, last_of(estimates(task, method, params)).value
-
-
-def _theirs(name: str, dtype: torch.dtype) -> nn.Module:
-    return double(name) if dtype == torch.float64 else raw(name)
 
 
 def _check(
@@ -49,7 +40,7 @@ def _check(
     **params: object,
 ) -> None:
     task, ours = _ours(name, dtype, method, **params)
-    assert distance(ours, reference(_theirs(name, dtype), task)) < TOLERANCE[dtype]
+    assert distance(ours, reference(raw(name, dtype), task)) < TOLERANCE[dtype]
 
 
 def _spread(name: str, dtype: torch.dtype) -> float:
@@ -86,7 +77,7 @@ def test_integrated_gradients(name: str, dtype: torch.dtype, baseline: str) -> N
             task.x.clone(),
             start,
             task.target,
-            n_steps=_several(name, dtype),
+            n_steps=STEPS,
             method="riemann_middle",
             internal_batch_size=2,
         )
@@ -96,7 +87,7 @@ def test_integrated_gradients(name: str, dtype: torch.dtype, baseline: str) -> N
         dtype,
         "integrated_gradients",
         reference,
-        steps=_several(name, dtype),
+        steps=STEPS,
         baseline=baseline,
     )
 
@@ -115,15 +106,14 @@ def test_smoothgrad(
         return tunnel.attribute(
             task.x.clone(),
             nt_type=kinds[form],
-            nt_samples=_several(name, dtype),
-            nt_samples_batch_size=4,
+            nt_samples=STEPS,
             stdevs=SIGMA,
             target=task.target,
             abs=False,
         )
 
     noise = SIGMA / _spread(name, dtype)
-    params = {"samples": _several(name, dtype), "noise": noise, "form": form}
+    params = {"samples": STEPS, "noise": noise, "form": form}
     _check(name, dtype, "smoothgrad", reference, **params)
 
 

@@ -65,7 +65,7 @@ def check_finite(logits: Tensor) -> Tensor:
 
 
 def network_error(name: str, error: Exception, x: Tensor) -> RuntimeError:
-    """What to raise when network `name` itself raised `error` for the input `x`."""
+    """What to raise when torch refused to run network `name` on the input `x`."""
     shape = ", ".join(map(str, x.shape))
     return RuntimeError(
         f"The network ({name}) raised {type(error).__name__} for an input of shape ({shape}), "

@@ -16,6 +16,9 @@ class Thread(Protocol):
     def start(self) -> None:
         """Begin; RuntimeError when the platform has no thread to give."""
 
+    def join(self, timeout: float | None = None) -> None:
+        """Wait for its end, at most `timeout` seconds."""
+
     def is_alive(self) -> bool:
         """Whether it began and has not ended."""
         ...

@@ -17,7 +17,6 @@ import contextvars
 import logging
 import os
 import threading
-import time
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -164,17 +163,16 @@ class Worker:
         return self._ident == threading.get_ident()
 
     def shut_down(self, timeout: float) -> None:
-        """Drop everything and wait up to `timeout` seconds for the step that runs."""
+        """Drop everything, and wait up to `timeout` seconds for the step that runs to end."""
         with self._changed:
             for slot in list(self._slots.values()):
                 slot.drop()
                 self._tidy(slot)
             self._stopped = True
-            thread, deadline = self._thread, time.monotonic() + timeout
-            if thread is not None and not self.is_current_thread():
-                while self._slots and thread.is_alive():
-                    if not self._changed.wait(deadline - time.monotonic()):
-                        return
+            self._changed.notify_all()
+            thread = self._thread
+        if thread is not None and not self.is_current_thread():
+            thread.join(timeout)
 
     def _start(self) -> None:
         if self._thread is not None and self._thread.is_alive():

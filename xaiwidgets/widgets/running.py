@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import sys
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -105,6 +106,8 @@ class RunningWidget(SyncedWidget):
 
     def close(self) -> None:
         """Stop the work, free its memory and remove the views. `result` stays."""
+        if sys.is_finalizing():
+            return  # threads were stopped wherever they were, perhaps with a lock in their hands
         if self.__dict__.get("_open"):
             self._open = False
             worker().close(self)
@@ -223,6 +226,6 @@ def explained(error: Exception) -> str:
             "Memory ran out. Lower the parameters, take a smaller photo or network, or free memory "
             f"by closing other widgets or notebooks. ({text})"
         )
-    if isinstance(error, ValueError):
-        return text or "ValueError"
+    if text and isinstance(error, ValueError | RuntimeError):
+        return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -11,7 +11,7 @@ export function channelPicker({ session, signal }: Context): HTMLElement {
   });
   const number = h("input", {
     type: "number",
-    class: "xai-number",
+    class: "xai-channel-number",
     min: "0",
     step: "1",
     value: "0",

@@ -58,9 +58,9 @@ export function chart(options: ChartOptions, signal: AbortSignal): HTMLElement {
   let width = 560;
   let hover: number | null = null;
 
-  const legend = h("div", { class: "xai-legend" });
+  const legend = h("div", { class: "xai-chart-legend" });
   const drawing = svg("svg", { height: HEIGHT, "aria-hidden": "true" });
-  const summary = h("p", { class: "xai-unseen" });
+  const summary = h("p", { class: "xai-hidden" });
   // The picture is hidden from screen readers, so that this can take focus on top of it.
   const handle = h("div", {
     class: "xai-chart-handle",

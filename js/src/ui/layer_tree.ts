@@ -45,7 +45,7 @@ export function layerTree(onchoose: (name: string) => void, signal: AbortSignal)
   const list = h("div", { id, class: "xai-layer-list", role: "listbox", "aria-label": "Layers" });
   const search = h("input", {
     type: "search",
-    class: "xai-search",
+    class: "xai-layer-search",
     placeholder: "Search by name or type",
     role: "combobox",
     autocomplete: "off",

@@ -50,7 +50,7 @@ export function statusLine({ session, signal }: Context, idle?: Store<string>): 
   const lost = h(
     "span",
     { class: "xai-lost" },
-    "Not connected to a kernel: run the cell to make it live.",
+    "Not connected to a kernel, or it is busy: run the cell to make it live.",
   );
   session.connected.watch((connected) => {
     lost.hidden = connected;

@@ -35,7 +35,7 @@ export function colored(
     pixels[4 * i] = table[row] as number;
     pixels[4 * i + 1] = table[row + 1] as number;
     pixels[4 * i + 2] = table[row + 2] as number;
-    pixels[4 * i + 3] = fade ? 255 * Math.min(1, 1.6 * Math.sqrt(Math.abs(share))) : 255;
+    pixels[4 * i + 3] = fade ? 255 * Math.min(1, 1.5 * Math.abs(share)) : 255;
   }
   return pixels;
 }

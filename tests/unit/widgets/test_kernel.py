@@ -1,5 +1,6 @@
 """In a real kernel: notebooks, scripts, and messages that arrive while a cell runs."""
 
+import os
 import subprocess
 import sys
 import time
@@ -48,9 +49,7 @@ def test_notebook_keeps_the_result(tmp_path: Any) -> None:
     assert ["_result"] in [buffer["path"] for buffer in saved["buffers"]]
 
 
-@pytest.mark.parametrize(
-    "last", ["w.wait(60)\nassert w.result is not None", "del w", "w.samples = 9"]
-)
+@pytest.mark.parametrize("last", ["w.wait(60)\nassert w.result is not None", "del w"])
 def test_script_ends_cleanly(last: str, tmp_path: Any) -> None:
     script = tmp_path / "script.py"
     script.write_text(f"{SETUP}\nw = xai.SmoothGrad(model, photo, samples=500)\n{last}\n")
@@ -65,8 +64,6 @@ def test_script_ends_cleanly(last: str, tmp_path: Any) -> None:
 
 
 def _environment() -> dict[str, str]:
-    import os
-
     return {**os.environ, "PYTHONPATH": os.getcwd(), "OMP_NUM_THREADS": "1"}
 
 
