@@ -14,13 +14,13 @@ from typing import Any
 import captum.attr
 import torch
 from torch import Tensor, nn
-from xaiwidgets.model import Model
 
 import xaiwidgets as xai
 from benchmarks.measure import Measured, interleaved, machine
 from xaiwidgets.explanation import estimates, make_task
 from xaiwidgets.methods.baselines import blank
 from xaiwidgets.methods.estimate import Task, last_of
+from xaiwidgets.model import Model
 
 NETS = ("efficientnet_lite0", "resnet18", "vgg16")
 METHODS = ("integrated_gradients", "smoothgrad", "occlusion")

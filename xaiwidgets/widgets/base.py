@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import os
+import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -43,6 +44,7 @@ class ExplanationWidget(RunningWidget):
     _local: ClassVar[dict[str, Parameter]] = {}
     """Parameters of the view alone."""
 
+    _id = t.Unicode("").tag(sync=True)
     _kind = t.Unicode("").tag(sync=True)
     _title = t.Unicode("").tag(sync=True)
     _paper = t.Dict().tag(sync=True)
@@ -98,6 +100,7 @@ class ExplanationWidget(RunningWidget):
         checked = check_all(type(self).__name__, known, given)
         begin = self._begin(image, checked)
         super().__init__(
+            _id=uuid.uuid4().hex,
             _kind=self._kind_name,
             _params=[plain(parameter.to_dict()) for parameter in self._parameters.values()],
             _colormaps=colormaps.tables(),

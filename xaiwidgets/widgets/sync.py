@@ -18,6 +18,7 @@ import anywidget
 import traitlets as t
 
 from xaiwidgets.runtime.context import FrontContext
+from xaiwidgets.widgets.subshell import current_subshell
 
 log = logging.getLogger("xaiwidgets")
 
@@ -32,6 +33,8 @@ class SyncedWidget(anywidget.AnyWidget):
     _writable: ClassVar[frozenset[str]] = frozenset()
     """Traits that the page may write."""
 
+    _subshell: str | None
+
     error = t.Unicode("", help="What went wrong, in short.").tag(sync=True)
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
@@ -40,6 +43,7 @@ class SyncedWidget(anywidget.AnyWidget):
         state = made.__dict__
         state["_lock"] = threading.RLock()
         state["_front"] = FrontContext()
+        state["_subshell"] = None
         state["_from_page"] = False
         state["_batches"] = 0
         state["_asked"] = False
@@ -93,9 +97,17 @@ class SyncedWidget(anywidget.AnyWidget):
 
     # --- what the page sends
 
+    def _hear(self) -> None:
+        """Remember where the page's message is handled, and have the next one handled there."""
+        self._front.capture()
+        subshell = current_subshell()
+        if subshell is not None and subshell != self._subshell:
+            self._subshell = subshell
+            self.send({"kind": "hello"})
+
     def set_state(self, sync_data: dict[str, Any]) -> None:
         """Take what the page changed; what it may not change, or not so, is put right there."""
-        self._front.capture()
+        self._hear()
         with self._lock:
             problems: dict[str, str] = {}
             self._from_page = True
@@ -157,7 +169,7 @@ class SyncedWidget(anywidget.AnyWidget):
         super()._handle_msg(msg)
 
     def _handle_custom_msg(self, content: Any, buffers: Any) -> None:
-        self._front.capture()
+        self._hear()
         try:
             if not isinstance(content, dict) or not isinstance(content.get("kind"), str):
                 raise ValueError("The page sent a message without a kind.")

@@ -11,7 +11,7 @@ export function channelPicker({ session, signal }: Context): HTMLElement {
   });
   const number = h("input", {
     type: "number",
-    class: "xai-channel-number",
+    class: "xai-number xai-channel-number",
     min: "0",
     step: "1",
     value: "0",
@@ -53,8 +53,8 @@ export function channelPicker({ session, signal }: Context): HTMLElement {
   return h(
     "div",
     { class: "xai-channel", role: "group", "aria-label": "Channel" },
-    "Channel ",
-    h("label", {}, all, " all"),
+    h("span", { class: "xai-label" }, "Channel"),
+    h("label", { class: "xai-field" }, all, "all"),
     number,
     range,
   );

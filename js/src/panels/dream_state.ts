@@ -38,6 +38,7 @@ export function dreamState(session: Session, decode = decodeImage): DreamState {
   let on: DreamFrame | null = null;
   let saved: Promise<ImageBitmap> | null = null;
   let turn = 0;
+  let decoding = false;
 
   const info = () => session.get<DreamInfo | null>("_extra_info") ?? {};
   const made = () => session.get<{ done?: number; score?: number | null }>("_result_info") ?? {};
@@ -66,18 +67,23 @@ export function dreamState(session: Session, decode = decodeImage): DreamState {
     if (frame && frame === on) return;
     on = frame;
     tell();
-    const mine = ++turn;
-    const source = frame ? frames.bitmap(frame) : saved;
-    if (!source) {
-      image.set(session.photo.get());
-      return;
+    turn++;
+    if (!decoding) void decodeLatest();
+  }
+
+  /**
+   * One picture at a time: of those that a fast hand passes only the last is decoded, and the one
+   * on screen stays among the last used, which are not closed.
+   */
+  async function decodeLatest(): Promise<void> {
+    decoding = true;
+    for (let mine = -1; mine !== turn; ) {
+      mine = turn;
+      const source = on ? frames.bitmap(on) : saved;
+      const bitmap = source ? await source.catch(() => null) : session.photo.get();
+      if (mine === turn && bitmap) image.set(bitmap);
     }
-    source.then(
-      (bitmap) => {
-        if (mine === turn) image.set(bitmap);
-      },
-      () => {},
-    );
+    decoding = false;
   }
 
   function draw(): void {
@@ -140,7 +146,9 @@ export function dreamState(session: Session, decode = decodeImage): DreamState {
     scrub(iteration, done) {
       const value = Math.round(iteration);
       wanted.set(value);
-      if (done && session.get("iterations") !== value) session.set("iterations", value);
+      // Back is local until the hand lets go; on from what was made needs the kernel at once.
+      const asks = done || value > Math.max(frames.last, session.get<number>("iterations"));
+      if (asks && session.get("iterations") !== value) session.set("iterations", value);
     },
   };
 }

@@ -48,9 +48,14 @@ export function integratedGradients(context: Context): PanelView {
     }),
     createStage(context, {
       title: "Gathered so far",
-      image: picture(session.photo),
       map: state.gathered,
       describe: () => `Attribution gathered from the baseline to ${at()}. ${state.text.get()}`,
+    }),
+    createStage(context, {
+      title: "Over the photo",
+      image: picture(session.photo),
+      map: state.gathered,
+      describe: () => `The attribution gathered up to ${at()}, over the photo.`,
     }),
   ];
   const curve = chart(

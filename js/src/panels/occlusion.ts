@@ -1,5 +1,6 @@
 import { Store } from "../store.ts";
-import type { Context, PanelView, ScalarMap, Session } from "../types.ts";
+import type { Context, PanelView, Point, ScalarMap, Session } from "../types.ts";
+import { percent } from "../ui/scale.ts";
 import { createStage } from "../view/stage.ts";
 import { probabilityBars } from "./occlusion_bars.ts";
 import { OcclusionLookup } from "./occlusion_lookup.ts";
@@ -89,6 +90,12 @@ export function occlusion(context: Context): PanelView {
     canvas.restore();
   }
 
+  function chance({ x, y }: Point): string {
+    const map = state.heat.get();
+    const value = map?.values[Math.floor(y) * map.width + Math.floor(x)];
+    return value === undefined ? "" : percent(value);
+  }
+
   const category = () => session.get<{ name?: string } | null>("_target_info")?.name ?? "the class";
   const stages = [
     createStage(context, {
@@ -99,9 +106,10 @@ export function occlusion(context: Context): PanelView {
       describe: () => `Loss of ${category()} where the patch covers the photo.`,
     }),
     createStage(context, {
-      title: "Probability with the patch there",
+      title: "Probability with patch",
       map: state.heat,
       coloring: "heat",
+      readout: chance,
       decorate: patch,
       describe: () => `Probability of ${category()} with the patch at each place.`,
     }),

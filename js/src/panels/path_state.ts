@@ -24,8 +24,8 @@ export interface PathState {
 
 interface PathInfo {
   alphas?: number[];
-  scores?: number[];
-  probabilities?: number[];
+  scores?: (number | null)[];
+  probabilities?: (number | null)[];
   score_photo?: number;
   score_baseline?: number;
   completeness_gap?: number;
@@ -106,7 +106,10 @@ export function pathState(session: Session): PathState {
     if (path?.arrived) return path.points(of);
     const { alphas = [], scores = [], probabilities = [] } = info();
     const values = of === "score" ? scores : probabilities;
-    return alphas.map((x, i): [number, number] => [x, values[i] ?? Number.NaN]);
+    return alphas.flatMap((x, i): [number, number][] => {
+      const y = values[i];
+      return typeof y === "number" ? [[x, y]] : [];
+    });
   }
 
   function draw(): void {

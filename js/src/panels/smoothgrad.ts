@@ -2,6 +2,7 @@ import { h } from "../dom.ts";
 import { Store } from "../store.ts";
 import type { Context, PanelView, ScalarMap, Session, Stage } from "../types.ts";
 import { button } from "../ui/button.ts";
+import { paramControl } from "../ui/param.ts";
 import { told } from "../ui/slide.ts";
 import { createStage } from "../view/stage.ts";
 import { blob, hasBytes, latest, picture, scalarMap, scalars } from "./pixels.ts";
@@ -72,8 +73,16 @@ export function smoothgrad(context: Context): PanelView {
     }),
   ];
 
+  const controls = ["noise", "samples", "base", "form"].map((name) => paramControl(context, name));
+  const steps = paramControl(context, "base_steps");
+  // No other base method walks a path.
+  const walks = (base: string) => {
+    steps.hidden = base !== "integrated_gradients";
+  };
+  session.watch<string>("base", walks, signal);
+  controls.push(steps);
   const ask = button(
-    "Noise strip",
+    "Strip",
     () => {
       state.asked.set(true);
       session.action("strip");
@@ -94,8 +103,8 @@ export function smoothgrad(context: Context): PanelView {
   return {
     stages,
     below: [told(state.count, signal), strip],
-    controls: [ask],
-    parameters: ["noise", "samples", "base", "form", "base_steps"],
+    controls: [...controls, ask],
+    parameters: [],
   };
 }
 
@@ -106,12 +115,11 @@ function stripItem(context: Context, state: State, level: number, index: number)
   const map = state.levels[index] as Store<ScalarMap | null>;
   const stage: Stage = createStage(context, {
     title: `Noise ${text}`,
-    image: picture(session.photo),
     map,
     compact: true,
     describe: () => `Attribution with ${text} noise${map.get() ? "" : ", not there yet"}.`,
   });
-  const choose = button(text, use, { signal, title: `Set the noise to ${text}` });
+  const choose = button(`Noise ${text}`, use, { signal, title: `Set the noise to ${text}` });
   session.watch<number>(
     "noise",
     (noise) => choose.setAttribute("aria-pressed", String(Math.abs(noise - level) < 1e-9)),

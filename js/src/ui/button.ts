@@ -15,7 +15,13 @@ export function button(
 ): HTMLButtonElement {
   return h(
     "button",
-    { type: "button", class: primary ? "xai-button xai-primary" : "xai-button", title, onclick, signal },
+    {
+      type: "button",
+      class: primary ? "xai-button xai-primary" : "xai-button",
+      title,
+      onclick,
+      signal,
+    },
     icon ? h("span", { class: "xai-icon", "aria-hidden": "true" }, icon) : null,
     label,
   );

@@ -83,7 +83,7 @@ export function chart(options: ChartOptions, signal: AbortSignal): HTMLElement {
     const at = side === "left" ? EDGE.left : width - EDGE.right;
     const out = side === "left" ? -6 : 6;
     for (const each of shown.slice(0, 1)) {
-      for (const value of ticks(...ends, 4)) {
+      for (const value of ticks(...ends, 6)) {
         const share = each.unit === "%" ? `${Math.round(100 * value)} %` : short(value);
         if (side === "left") line(EDGE.left, y(value), width - EDGE.right, y(value), "xai-grid");
         drawing.append(
@@ -134,11 +134,11 @@ export function chart(options: ChartOptions, signal: AbortSignal): HTMLElement {
     const at = marker?.get();
     if (hover !== null) line(x(hover), EDGE.top, x(hover), bottom, "xai-mark xai-hair");
     if (at !== undefined) line(x(at), EDGE.top, x(at), bottom, "xai-mark xai-marker");
-    const asked = hover ?? at;
+    const place = hover ?? at;
     const values: string[] = [];
     legend.textContent = "";
     for (const each of series.get()) {
-      const point = asked === undefined ? undefined : nearestPoint(each.points, asked);
+      const point = place === undefined ? undefined : nearestPoint(each.points, place);
       const value = point ? told(each, point[1]) : "";
       if (value) values.push(`${each.name} ${value}`);
       legend.append(
@@ -150,8 +150,8 @@ export function chart(options: ChartOptions, signal: AbortSignal): HTMLElement {
         ),
       );
     }
-    if (asked !== undefined) {
-      legend.append(h("span", { class: "xai-key" }, `at ${options.xLabel} ${short(asked)}`));
+    if (place !== undefined) {
+      legend.append(h("span", { class: "xai-key" }, `at ${options.xLabel} ${short(place)}`));
     }
     if (onscrub) {
       const [low, high] = range.get();
@@ -188,10 +188,20 @@ export function chart(options: ChartOptions, signal: AbortSignal): HTMLElement {
 
   const on = listener(handle, signal);
   let dragged = false;
-  let pending = false;
+  // What was asked for; the marker may lag behind.
+  let asked: number | null = null;
+  const ask = (x: number) => {
+    asked = x;
+    onscrub?.(x, false);
+  };
+  const commit = () => {
+    dragged = false;
+    if (asked !== null) onscrub?.(asked, true);
+    asked = null;
+  };
   on("pointermove", (event) => {
     hover = dragged ? null : under(event);
-    if (dragged) onscrub?.(under(event), false);
+    if (dragged) ask(under(event));
     mark();
   });
   on("pointerleave", () => {
@@ -204,26 +214,17 @@ export function chart(options: ChartOptions, signal: AbortSignal): HTMLElement {
       dragged = true;
       hover = null;
       handle.setPointerCapture?.(event.pointerId);
-      onscrub(under(event), false);
+      ask(under(event));
     });
     on("pointerup", (event) => {
-      if (dragged) onscrub(under(event), true);
-      dragged = false;
+      if (dragged) asked = under(event);
+      commit();
     });
-    on("pointercancel", () => {
-      if (dragged) onscrub(marker?.get() ?? 0, true);
-      dragged = false;
-    });
+    on("pointercancel", commit);
     on("keydown", (event) => {
-      const goal = keyGoal(event, marker?.get() ?? 0, range.get(), step, 5 * step);
-      if (goal === undefined) return;
-      pending = true;
-      onscrub(snapped(goal), false);
+      const goal = keyGoal(event, asked ?? marker?.get() ?? 0, range.get(), step, 5 * step);
+      if (goal !== undefined) ask(snapped(goal));
     });
-    const commit = () => {
-      if (pending) onscrub(marker?.get() ?? 0, true);
-      pending = false;
-    };
     on("keyup", commit);
     on("blur", commit);
   }

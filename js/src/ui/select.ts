@@ -16,6 +16,7 @@ export function select(
 ): { element: HTMLElement; show(value: string): void } {
   const input = h("select", {
     class: "xai-select",
+    "aria-label": label,
     onchange: () => onchange(input.value),
     signal,
   });

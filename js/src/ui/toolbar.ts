@@ -16,13 +16,17 @@ const SIGNS: [Sign, string, string][] = [
 
 export function toolbar(context: Context, usesMap: boolean): HTMLElement {
   const { session, signal } = context;
-  const change = (part: Partial<ViewState>) => session.view.update((view) => ({ ...view, ...part }));
+  const change = (part: Partial<ViewState>) =>
+    session.view.update((view) => ({ ...view, ...part }));
   const parts: HTMLElement[] = [];
   if (usesMap) {
     const signs = SIGNS.map(([sign, label, title]) => {
       const one = button(label, () => change({ sign }), { signal, title });
       one.setAttribute("aria-label", title);
-      session.view.watch((view) => one.setAttribute("aria-pressed", String(view.sign === sign)), signal);
+      session.view.watch(
+        (view) => one.setAttribute("aria-pressed", String(view.sign === sign)),
+        signal,
+      );
       return one;
     });
     const names = Object.keys(session.get<object>("_colormaps") ?? {});
@@ -73,7 +77,7 @@ export function toolbar(context: Context, usesMap: boolean): HTMLElement {
         box,
         "Threshold",
       ),
-      number("threshold", { label: "", help: "Share of the largest value" }),
+      number("threshold", { label: "Level", help: "Share of the largest value" }),
     );
   }
   const smooth = h("input", {
@@ -84,7 +88,8 @@ export function toolbar(context: Context, usesMap: boolean): HTMLElement {
   session.view.watch((view) => {
     smooth.checked = view.smooth;
   }, signal);
-  const zoom = (factor: number) => session.view.update((view) => zoomed(view, factor, view.centerX, view.centerY));
+  const zoom = (factor: number) =>
+    session.view.update((view) => zoomed(view, factor, view.centerX, view.centerY));
   const iconic = (label: string, title: string, act: () => void) => {
     const made = button(label, act, { signal, title });
     made.setAttribute("aria-label", title);
@@ -96,7 +101,9 @@ export function toolbar(context: Context, usesMap: boolean): HTMLElement {
       "div",
       { class: "xai-segments", role: "group", "aria-label": "Zoom" },
       iconic("−", "Zoom out", () => zoom(1 / 1.5)),
-      iconic("1:1", "Whole picture", () => session.view.update((view) => moved(zoomed(view, 0, 0.5, 0.5), 0, 0))),
+      iconic("1:1", "Whole picture", () =>
+        session.view.update((view) => moved(zoomed(view, 0, 0.5, 0.5), 0, 0)),
+      ),
       iconic("+", "Zoom in", () => zoom(1.5)),
     ),
   );

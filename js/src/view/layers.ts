@@ -25,19 +25,20 @@ export class MapLayer {
     readonly options: StageOptions,
   ) {}
 
-  get(map: ScalarMap, view: ViewState): Painted | null {
+  /** With `over` an image below shows through where nothing is. */
+  get(map: ScalarMap, view: ViewState, over: boolean): Painted | null {
     if (map.width * map.height !== map.values.length || map.values.length === 0) return null;
     const heat = this.options.coloring === "heat";
     const key = [
       map,
       this.context.session.get("_colormaps"),
-      ...(heat ? [] : [view.sign, view.clip, view.threshold, view.box, view.colormap]),
+      ...(heat ? [] : [over, view.sign, view.clip, view.threshold, view.box, view.colormap]),
     ];
     if (this.#painted && key.every((part, place) => part === this.#key[place])) {
       return this.#painted;
     }
     this.#key = key;
-    this.#painted = heat ? this.#heat(map) : this.#view(map, view);
+    this.#painted = heat ? this.#heat(map) : this.#view(map, view, over);
     return this.#painted;
   }
 
@@ -48,7 +49,7 @@ export class MapLayer {
     return { canvas, values: map.values, table, low: "0", high: short(limit), box: null };
   }
 
-  #view(map: ScalarMap, view: ViewState): Painted {
+  #view(map: ScalarMap, view: ViewState, over: boolean): Painted {
     const values = withSign(map.values, view.sign);
     const signed = view.sign === "signed";
     const name = fitting(view.colormap, view.sign);
@@ -60,7 +61,6 @@ export class MapLayer {
       const floor = limitOf(values, 100) * view.threshold;
       shown = values.map((value) => (Math.abs(value) >= floor ? value : 0));
     }
-    const over = this.options.image !== undefined;
     const canvas = draw(map, colored(shown, limit, table, isDiverging(name), over));
     const low = signed ? short(-limit) : "0";
     return { canvas, values, table, low, high: short(limit), box };

@@ -30,7 +30,10 @@ export function legend(): Legend {
       if (!context) return;
       const pixels = context.createImageData(256, 1);
       for (let i = 0; i < 256; i++) {
-        pixels.data.set([table[3 * i] ?? 0, table[3 * i + 1] ?? 0, table[3 * i + 2] ?? 0, 255], 4 * i);
+        pixels.data.set(
+          [table[3 * i] ?? 0, table[3 * i + 1] ?? 0, table[3 * i + 2] ?? 0, 255],
+          4 * i,
+        );
       }
       context.putImageData(pixels, 0, 0);
     },

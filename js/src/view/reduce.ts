@@ -3,7 +3,6 @@
 import type { ScalarMap, Sign } from "../types.ts";
 
 const shownOf = new WeakMap<Float32Array, Map<Sign, Float32Array>>();
-const sortedOf = new WeakMap<Float32Array, Float32Array>();
 
 /** The values as the sign control shows them; signed ones are handed back as they are. */
 export function withSign(values: Float32Array, sign: Sign): Float32Array {
@@ -19,8 +18,8 @@ export function withSign(values: Float32Array, sign: Sign): Float32Array {
     for (let i = 0; i < values.length; i++) {
       const value = values[i] as number;
       if (sign === "absolute") shown[i] = Math.abs(value);
-      else if (sign === "positive") shown[i] = value > 0 ? value : 0;
-      else shown[i] = value < 0 ? -value : 0;
+      else if (sign === "positive") shown[i] = Math.max(value, 0);
+      else shown[i] = Math.max(-value, 0);
     }
     kept.set(sign, shown);
   }
@@ -29,16 +28,59 @@ export function withSign(values: Float32Array, sign: Sign): Float32Array {
 
 /** The value that `percentile` (0..100) percent of the magnitudes do not exceed; at least tiny. */
 export function limitOf(values: Float32Array, percentile: number): number {
-  let sorted = sortedOf.get(values);
-  if (!sorted) {
-    sorted = values.map((value) => (Number.isFinite(value) ? Math.abs(value) : 0)).sort();
-    sortedOf.set(values, sorted);
+  const last = values.length - 1;
+  if (last < 0) return 1;
+  const place = (Math.min(100, Math.max(0, percentile)) / 100) * last;
+  const low = ranked(values, Math.floor(place));
+  const high = place % 1 ? ranked(values, Math.ceil(place)) : low;
+  return low + (high - low) * (place % 1) || ranked(values, last) || 1;
+}
+
+interface Counted {
+  /** Magnitudes as bits, which are in the order of the numbers; 0 for what is not finite. */
+  bits: Uint32Array;
+  /** How many have these upper 16 bits. */
+  counts: Uint32Array;
+  ranks: Map<number, number>;
+}
+
+const countedOf = new WeakMap<Float32Array, Counted>();
+
+/** The magnitude that has `rank` others before it in ascending order; sorting all is far slower. */
+function ranked(values: Float32Array, rank: number): number {
+  let counted = countedOf.get(values);
+  if (!counted) {
+    counted = count(values);
+    countedOf.set(values, counted);
   }
-  if (sorted.length === 0) return 1;
-  const place = (Math.min(100, Math.max(0, percentile)) / 100) * (sorted.length - 1);
-  const low = sorted[Math.floor(place)] as number;
-  const high = sorted[Math.ceil(place)] as number;
-  return low + (high - low) * (place - Math.floor(place)) || (sorted.at(-1) as number) || 1;
+  const { bits, counts, ranks } = counted;
+  const known = ranks.get(rank);
+  if (known !== undefined) return known;
+  let left = rank;
+  let upper = 0;
+  while (left >= (counts[upper] as number)) left -= counts[upper++] as number;
+  const same = new Uint32Array(counts[upper] as number);
+  let filled = 0;
+  for (let i = 0; i < bits.length && filled < same.length; i++) {
+    if ((bits[i] as number) >>> 16 === upper) same[filled++] = bits[i] as number;
+  }
+  same.sort();
+  const value = new Float32Array(same.buffer)[left] as number;
+  ranks.set(rank, value);
+  return value;
+}
+
+function count(values: Float32Array): Counted {
+  const bits = new Uint32Array(values.length);
+  new Float32Array(bits.buffer).set(values);
+  const counts = new Uint32Array(1 << 16);
+  for (let i = 0; i < bits.length; i++) {
+    const magnitude = (bits[i] as number) & 0x7fffffff;
+    bits[i] = magnitude >= 0x7f800000 ? 0 : magnitude;
+    const upper = (bits[i] as number) >>> 16;
+    counts[upper] = (counts[upper] as number) + 1;
+  }
+  return { bits, counts, ranks: new Map() };
 }
 
 export interface Box {

@@ -51,9 +51,9 @@ export function createStage(context: Context, options: StageOptions): Stage {
     const image = options.image?.get();
     if (image) pen.drawImage(image, 0, 0, width, height);
     const map = options.map?.get();
-    const painted = map ? layer.get(map, view) : null;
+    const painted = map ? layer.get(map, view, Boolean(image)) : null;
     if (painted) {
-      pen.globalAlpha = options.opacity ?? (options.image ? view.opacity : 1);
+      pen.globalAlpha = image ? (options.opacity ?? view.opacity) : 1;
       pen.drawImage(painted.canvas, 0, 0, width, height);
       pen.globalAlpha = 1;
     }
@@ -82,11 +82,11 @@ export function createStage(context: Context, options: StageOptions): Stage {
   };
 
   const describe = (painted: Painted | null): string => {
-    if (options.describe) return `${options.title}. ${options.describe()}`;
     const box = painted?.box;
+    const told = options.describe ? ` ${options.describe()}` : "";
     const range = painted ? ` Colors from ${painted.low} to ${painted.high}.` : "";
     const where = box ? ` Largest part from ${box.x0}, ${box.y0} to ${box.x1}, ${box.y1}.` : "";
-    return `${options.title}.${range}${where}`;
+    return `${options.title}.${told}${range}${where}`;
   };
 
   let frame: Frame = { scale: 1, left: 0, top: 0 };

@@ -45,16 +45,20 @@ export function zoomed(view: ViewState, factor: number, aboutX: number, aboutY: 
   return {
     ...view,
     zoom,
-    centerX: clamp(aboutX + (view.centerX - aboutX) * kept),
-    centerY: clamp(aboutY + (view.centerY - aboutY) * kept),
+    centerX: clamp(aboutX + (view.centerX - aboutX) * kept, zoom),
+    centerY: clamp(aboutY + (view.centerY - aboutY) * kept, zoom),
   };
 }
 
 /** Move the center by a share of the image. */
 export function moved(view: ViewState, dx: number, dy: number): ViewState {
-  return { ...view, centerX: clamp(view.centerX + dx), centerY: clamp(view.centerY + dy) };
+  const centerX = clamp(view.centerX + dx, view.zoom);
+  const centerY = clamp(view.centerY + dy, view.zoom);
+  return { ...view, centerX, centerY };
 }
 
-function clamp(share: number): number {
-  return Math.min(1, Math.max(0, share));
+/** What `place` would not show must not be kept, or the way back would begin with nothing. */
+function clamp(share: number, zoom: number): number {
+  const edge = 0.5 / zoom;
+  return Math.min(1 - edge, Math.max(edge, share));
 }

@@ -106,6 +106,31 @@ describe("chart", () => {
     ]);
   });
 
+  it("goes where keys ask, also while the marker lags behind", () => {
+    const seen: [number, boolean][] = [];
+    const still = chart(
+      {
+        label: "Objective",
+        xLabel: "iteration",
+        series: new Store<Series[]>([]),
+        range: new Store<[number, number]>([0, 40]),
+        marker: new Store(15),
+        onscrub: (x, done) => seen.push([x, done]),
+      },
+      controller.signal,
+    );
+    const slider = still.querySelector("[role=slider]") as HTMLElement;
+    for (let i = 0; i < 2; i++) {
+      slider.dispatchEvent(new KeyboardEvent("keydown", { key: "ArrowRight", cancelable: true }));
+    }
+    slider.dispatchEvent(new KeyboardEvent("keyup"));
+    expect(seen).toEqual([
+      [16, false],
+      [17, false],
+      [17, true],
+    ]);
+  });
+
   it("scrubs while dragged and commits when let go", () => {
     const at = (name: string, clientX: number) =>
       handle().dispatchEvent(new MouseEvent(name, { clientX, button: 0 }));

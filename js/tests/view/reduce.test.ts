@@ -46,6 +46,15 @@ describe("limit", () => {
     expect(limitOf(new Float32Array(0), 99)).toBe(1);
   });
 
+  it("agrees with sorting", () => {
+    const values = Float32Array.from({ length: 5001 }, (_, i) => Math.sin(i * i) ** 5 * 1e-3);
+    const sorted = values.map(Math.abs).sort();
+    for (const percentile of [1, 37, 50, 90, 99, 99.5, 100]) {
+      const place = Math.round((percentile / 100) * 5000);
+      expect(limitOf(values, percentile)).toBeCloseTo(sorted[place] as number, 9);
+    }
+  });
+
   it("counts what is not finite as zero", () => {
     expect(limitOf(Float32Array.of(Number.NaN, Number.POSITIVE_INFINITY, -2), 100)).toBe(2);
   });

@@ -150,6 +150,15 @@ describe("what a stage paints", () => {
     expect(at(stage, 0.9, 0.5)).toEqual([255, 1, 1, 255]);
   });
 
+  it("the map opaquely as long as the photo is not there", async () => {
+    const image = new Store<CanvasImageSource | null>(null);
+    const stage = await make({ image, map: new Store<ScalarMap | null>(corner()) });
+    expect(at(stage, 0.1, 0.1)).toEqual([0, 0, 0, 255]);
+    image.set(photo("#00ff00"));
+    await painted();
+    expect(at(stage, 0.1, 0.1)).toEqual([0, 255, 0, 255]);
+  });
+
   it("heat whatever the sign", async () => {
     view.update((state) => ({ ...state, sign: "negative" }));
     const map = new Store<ScalarMap | null>(mapOf(2, 0, 0.5));

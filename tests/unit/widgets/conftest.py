@@ -17,6 +17,7 @@ from PIL import Image
 from torch import nn
 
 from xaiwidgets.model import Model
+from xaiwidgets.widgets.smoothgrad import SmoothGrad
 
 PATIENCE = 60.0
 CLASSES = ["tabby", "Egyptian cat", "lynx", "toaster", "tiger", "ant", "<img onerror=x>"]
@@ -202,3 +203,10 @@ def made() -> Iterator[Callable[[Any], Any]]:
     yield keep
     for widget in widgets:
         widget.close()
+
+
+@pytest.fixture
+def widget(model: Any, photo: Any, page: Any, made: Any) -> Any:
+    widget = made(SmoothGrad(model, photo, samples=4))
+    widget.wait(PATIENCE)
+    return widget

@@ -1,0 +1,176 @@
+"""How a map is shown is the page's affair: the picture changes, and the kernel hears nothing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.lab import LabPage
+from tests.browser.widgets import CALLS, HEAD, WidgetPage
+
+
+def _press(name: str) -> Callable[[WidgetPage], None]:
+    def act(page: WidgetPage) -> None:
+        page.root.get_by_role("button", name=name, exact=True).click()
+
+    return act
+
+
+def _slide(label: str, value: float) -> Callable[[WidgetPage], None]:
+    def act(page: WidgetPage) -> None:
+        page.slider(label).evaluate(
+            """(slider, value) => {
+              slider.value = String(value);
+              slider.dispatchEvent(new Event("input", { bubbles: true }));
+              slider.dispatchEvent(new Event("change", { bubbles: true }));
+            }""",
+            value,
+        )
+
+    return act
+
+
+def _check(label: str) -> Callable[[WidgetPage], None]:
+    def act(page: WidgetPage) -> None:
+        box = page.root.get_by_label(label, exact=True)
+        box.set_checked(not box.is_checked())
+
+    return act
+
+
+def _choose(label: str, value: str) -> Callable[[WidgetPage], None]:
+    def act(page: WidgetPage) -> None:
+        page.root.get_by_role("combobox", name=label, exact=True).select_option(value)
+
+    return act
+
+
+def _key(key: str) -> Callable[[WidgetPage], None]:
+    def act(page: WidgetPage) -> None:
+        page.root.locator("canvas.xai-canvas").first.press(key)
+
+    return act
+
+
+CONTROLS: dict[str, Callable[[WidgetPage], None]] = {
+    "absolute": _press("Absolute value"),
+    "positive": _press("Positive only: for the class"),
+    "negative": _press("Negative only: against the class"),
+    "signed": _press("Signed: for and against"),
+    "colors": _choose("Colors", "PuOr_r"),
+    "opacity": _slide("Opacity", 0.3),
+    "clip": _slide("Clip", 92),
+    "threshold": _check("Threshold"),
+    "smooth": _check("Smooth"),
+    "zoom": _press("Zoom in"),
+    "cursor by key": _key("ArrowRight"),
+    "zoom by key": _key("+"),
+}
+
+
+def test_view_controls_send_nothing(lab: LabPage) -> None:
+    page = WidgetPage(lab, CALLS["occlusion"])
+    for name, act in CONTROLS.items():
+        before = page.picture()
+        with lab.traffic() as traffic:
+            act(page)
+            page.expect_change(before, told=name)
+        assert traffic.comm == [], name
+    whole = page.picture()
+    page.root.get_by_role("button", name="Whole picture").click()
+    page.expect_change(whole)
+
+
+def test_threshold_boxes_the_largest_part(lab: LabPage) -> None:
+    page = WidgetPage(lab, CALLS["occlusion"])
+    _check("Threshold")(page)
+    _slide("Level", 0.5)(page)
+    canvas = page.root.locator("canvas.xai-canvas").first
+    expect(canvas).to_have_attribute("aria-label", re.compile("Largest part from"))
+
+
+def test_value_under_the_cursor(lab: LabPage) -> None:
+    page = WidgetPage(lab, CALLS["occlusion"])
+    canvas = page.root.locator("canvas.xai-canvas").first
+    bounds = canvas.bounding_box()
+    assert bounds is not None
+    with lab.traffic() as traffic:
+        canvas.hover(position={"x": bounds["width"] * 0.3, "y": bounds["height"] * 0.6})
+        readout = page.root.locator(".xai-readout").first
+        expect(readout).to_have_text(re.compile(r"x \d+, y \d+: -?[\d.]"))
+    assert traffic.comm == []
+    found = re.match(r"x (\d+), y (\d+): (.+)", readout.inner_text())
+    assert found
+    x, y, value = found.groups()
+    assert page.get(f"float(w.result.heatmap[{y}, {x}])") == pytest.approx(float(value), rel=0.01)
+
+
+def test_cursor_over_occlusion_changes_the_bars(lab: LabPage) -> None:
+    page = WidgetPage(lab, "xai.Occlusion(model, photo, patch_size=56, stride=56)")
+    canvas = page.root.locator("canvas.xai-canvas").first
+    bounds = canvas.bounding_box()
+    assert bounds is not None
+    bars = page.root.locator(".xai-bars")
+    texts = []
+    with lab.traffic() as traffic:
+        for row, col in ((0, 0), (2, 1), (3, 3)):
+            before = page.picture()
+            x, y = ((place + 0.5) / 4 for place in (col, row))
+            canvas.hover(position={"x": bounds["width"] * x, "y": bounds["height"] * y})
+            page.expect_change(before)
+            expect(page.root.get_by_text(f"column {56 * col}, row {56 * row}")).to_be_visible()
+            texts.append(bars.inner_text())
+    assert traffic.comm == []
+    assert len(set(texts)) == 3
+    name = page.get("model.category(w.target)")
+    shown = re.search(rf"{re.escape(name)}\s+([\d.]+) % → ([\d.]+) %", texts[2])
+    assert shown
+    # What the bar says is what the network says of the covered photo.
+    code = """
+import torch
+from xaiwidgets.methods.baselines import blank
+from xaiwidgets.explanation import make_task
+task = make_task(model, photo)
+x = task.x.clone()
+fill = model.pixels_to_input(blank(task, 'mean'))[None]
+x[..., 168:224, 168:224] = fill[..., 168:224, 168:224]
+with torch.inference_mode():
+    told = float(model.logits(x).softmax(1)[0, w.target])
+"""
+    lab.execute(code)
+    assert float(shown[2]) == pytest.approx(100 * page.get("told"), abs=0.06)
+
+
+def test_class_name_is_text(lab: LabPage) -> None:
+    bad = "<img src=x onerror=window.hacked=1>"
+    setup = (
+        f"{HEAD}\nfrom xaiwidgets.model import Model\n"
+        f"names = list(model.categories); names[282] = {bad!r}\nmodel.categories = tuple(names)"
+    )
+    page = WidgetPage(lab, CALLS["smoothgrad"], setup=setup)
+    expect(page.root.get_by_text(bad).first).to_be_visible()
+    search = page.root.get_by_role("combobox", name="Search a class")
+    search.fill("<img")
+    expect(page.root.locator(".xai-options li")).to_contain_text(bad)
+    assert lab.page.evaluate("window.hacked") is None
+    assert page.root.locator("img").count() == 0
+
+
+def test_class_by_chip_and_by_search(lab: LabPage) -> None:
+    page = WidgetPage(lab, CALLS["occlusion"])
+    before = page.picture()
+    page.root.get_by_role("button", name=re.compile("^tabby")).click()
+    page.wait()
+    page.expect_change(before)
+    assert page.get("w.target") == 281
+    search = page.root.get_by_role("combobox", name="Search a class")
+    search.fill("golden retr")
+    search.press("Enter")
+    page.wait()
+    assert page.get("w.target") == 207
+    assert page.get("w.result.category") == "golden retriever"
+    chip = page.root.get_by_role("button", name=re.compile("^golden retriever"))
+    expect(chip).to_have_attribute("aria-pressed", "true")
