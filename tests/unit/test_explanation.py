@@ -1,0 +1,147 @@
+"""`explain`, `explaining` and what they give."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+import xaiwidgets as xai
+from xaiwidgets.model import Model
+
+
+@pytest.fixture
+def model() -> Model:
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        nn.Conv2d(3, 5, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(5, 3)
+    )
+    return Model(net, {"size": 16}, ["ant", "bee", "cow"], "cpu")
+
+
+@pytest.fixture
+def photo() -> Image.Image:
+    pixels = np.random.default_rng(0).integers(0, 255, (20, 30, 3), dtype=np.uint8)
+    return Image.fromarray(pixels)
+
+
+def test_what_it_gives(model: Model, photo: Image.Image) -> None:
+    found = xai.explain(model, photo, "integrated_gradients", target="bee", steps=5)
+    assert found.attribution.shape == (3, 16, 16)
+    assert found.attribution.dtype == found.heatmap.dtype == np.float32
+    np.testing.assert_allclose(found.heatmap, found.attribution.sum(0), rtol=1e-6)
+    assert (found.target, found.category) == (1, "bee")
+    assert found.params == {"steps": 5, "baseline": "black"}
+    assert found.seconds > 0
+    assert found.score == pytest.approx(
+        next(p.logit for p in model.predict(photo) if p.name == "bee")
+    )
+    gap = found.attribution.sum() - (found.score - found.diagnostics["score_baseline"])
+    assert found.diagnostics["completeness_gap"] == pytest.approx(gap, abs=1e-5)
+    assert "bee" in repr(found)
+
+
+def test_default_target_is_the_top_class(model: Model, photo: Image.Image) -> None:
+    assert xai.explain(model, photo, "saliency").category == model.predict(photo)[0].name
+
+
+def test_explaining_ends_where_explain_does(model: Model, photo: Image.Image) -> None:
+    steps = list(xai.explaining(model, photo, "smoothgrad", samples=12))
+    assert len(steps) > 1
+    whole = xai.explain(model, photo, "smoothgrad", samples=12, progress=False)
+    assert np.array_equal(steps[-1].value.numpy(), whole.attribution)
+
+
+def test_explaining_checks_at_the_call(model: Model, photo: Image.Image) -> None:
+    assert not inspect.isgeneratorfunction(xai.explaining)
+    with pytest.raises(ValueError, match="samples must be"):
+        xai.explaining(model, photo, "smoothgrad", samples=0)
+
+
+@pytest.mark.parametrize("ending", [".png", ".jpg", ".pdf", ".svg"])
+def test_save_a_picture(model: Model, photo: Image.Image, tmp_path: Path, ending: str) -> None:
+    written = xai.explain(model, photo, "occlusion", patch_size=4, stride=4).save(
+        tmp_path / f"map{ending}"
+    )
+    assert written.stat().st_size > 1000
+
+
+def test_save_the_numbers(model: Model, photo: Image.Image, tmp_path: Path) -> None:
+    found = xai.explain(model, photo, "saliency")
+    with np.load(found.save(tmp_path / "map.npz")) as saved:
+        assert np.array_equal(saved["attribution"], found.attribution)
+        assert int(saved["target"]) == found.target
+
+
+def test_save_elsewhere_says_what_is_possible(
+    model: Model, photo: Image.Image, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=r"must be \.png"):
+        xai.explain(model, photo, "saliency").save(tmp_path / "map.doc")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "said"),
+    [
+        ({"method": "salency"}, ValueError, "Did you mean saliency"),
+        ({"target": 3}, ValueError, "out of range"),
+        ({"target": "be"}, ValueError, "bee"),
+        ({"target": 1.0}, TypeError, "index"),
+        ({"seed": -1}, ValueError, "seed"),
+        ({"precision": "half"}, ValueError, '"fast" or "exact"'),
+        ({"image": "no_such_photo.png"}, FileNotFoundError, "no_such_photo.png"),
+        ({"image": 7}, TypeError, "image"),
+        ({"alpha": 0.5}, TypeError, 'no parameter "alpha"'),
+    ],
+)
+def test_bad_arguments(
+    model: Model, photo: Image.Image, arguments: dict[str, Any], error: type, said: str
+) -> None:
+    given: dict[str, Any] = {"image": photo, "method": "saliency", **arguments}
+    with pytest.raises(error) as raised:
+        xai.explain(model, **given)
+    assert said in str(raised.value)
+
+
+def test_model_must_be_wrapped(photo: Image.Image) -> None:
+    with pytest.raises(TypeError, match=r"xai\.Model\(net\)"):
+        xai.explain(nn.Linear(2, 2), photo, "saliency")  # type: ignore[arg-type]
+
+
+class Reciprocal(nn.Module):
+    """Its scores are finite where its gradient is not."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        low = (x.flatten(1).sum(1) * 0).sqrt()
+        return torch.stack([low, low + 1], 1)
+
+
+def test_gradient_that_is_not_finite(photo: Image.Image) -> None:
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        xai.explain(Model(Reciprocal(), {"size": 8}, device="cpu"), photo, "saliency")
+
+
+def test_score_without_a_gradient(photo: Image.Image) -> None:
+    class Detached(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.detach().mean((2, 3))
+
+    model = Model(Detached(), {"size": 8}, device="cpu")
+    with pytest.raises(ValueError, match="occlusion"):
+        xai.explain(model, photo, "saliency")
+    covered = xai.explain(model, photo, "occlusion", 0, patch_size=4, stride=4)
+    assert np.abs(covered.attribution).max() > 0
+
+
+def test_public_names() -> None:
+    for name in xai.__all__:
+        assert getattr(xai, name) is not None
+    assert callable(xai.methods)
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        _ = xai.nonsense
