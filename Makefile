@@ -94,7 +94,7 @@ test-js: $(TEST) $(NODE_MODULES)
 	@echo "== vitest"
 	@chrome=$$($(PY) -m tests.browser.find_browser) && CHROME="$$chrome" $(NPM) run --silent test
 
-test-browser: $(TEST) front-end
+test-browser: $(TEST) $(NODE_MODULES) front-end
 	@echo "== pytest, in JupyterLab"
 	@chrome=$$($(PY) -m tests.browser.find_browser) && CHROME="$$chrome" $(PY) -m pytest tests/browser $(PYTEST_ARGS)
 
