@@ -107,7 +107,9 @@ def integrated_gradients(
         return torch.addcmul(start, difference, weights.reshape(-1, 1, 1, 1))
 
     for batch in gradients(task.model, steps, inputs, task.score, exact=task.exact):
-        gathered += batch.gradients.sum(0)
+        for row in batch.gradients:
+            # One by one, so that the sum does not depend on the batch size.
+            gathered += row
         value = (gathered * difference[0] / batch.stop).contiguous().cpu()
         gap = float(value.sum(dtype=torch.float64)) - trapezoid
         indices = order[batch.start : batch.stop]
