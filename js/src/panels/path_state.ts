@@ -1,9 +1,10 @@
+import { blob, canvas, hasBytes, latest, rgba } from "../bitmap.ts";
 import { Store } from "../store.ts";
 import type { ScalarMap, Session } from "../types.ts";
 import type { Series } from "../ui/chart.ts";
 import { short } from "../ui/scale.ts";
 import { interpolate, PathStore } from "./path_store.ts";
-import { blob, canvas, hasBytes, latest, mix, type Picture, rgba } from "./pixels.ts";
+import { mix, type Picture } from "./pixels.ts";
 
 /** Milliseconds that the animation takes from 0 to 1. */
 const DURATION = 5000;
