@@ -210,8 +210,6 @@ def test_dream_pauses_resumes_and_goes_back(lab: LabPage) -> None:
     page.wait()
     assert page.get("[w.iterations, len(w.result.objective)]") == [160, 160]
     expect(page.slider("Iterations")).to_have_value("160")
-    # The frames come in order: with the last one here, none is under way.
-    expect(page.root.get_by_text(re.compile(r"^iteration 160\b"))).to_be_visible()
     last = page.picture()
     with lab.traffic() as traffic:
         page.slider("Iterations").evaluate(
@@ -219,4 +217,6 @@ def test_dream_pauses_resumes_and_goes_back(lab: LabPage) -> None:
               slider.dispatchEvent(new Event("input", { bubbles: true })); }"""
         )
         page.expect_change(last)
-    assert traffic.comm == []
+    # Older frames may still be coming in, and are acknowledged; nothing was asked for.
+    asked = [m for m in traffic.comm if m.channel == "shell" and m.custom.get("kind") != "ack"]
+    assert asked == []
