@@ -23,6 +23,7 @@ _MODULES = (
     "integrated_gradients",
     "smoothgrad",
     "occlusion",
+    "rise",
 )
 _known: dict[str, MethodSpec] = {}
 

@@ -30,6 +30,10 @@ SMALL: dict[str, list[dict[str, Any]]] = {
         {"patch_size": 8, "stride": 5},
         {"patch_size": 9, "stride": 9, "fill": "noise", "score": "logit"},
     ],
+    "rise": [
+        {"masks": 13, "cells": 4},
+        {"masks": 11, "cells": 3, "p": 0.3, "estimator": "paper", "fill": "blur"},
+    ],
 }
 CASES = [(method, params) for method, several in SMALL.items() for params in several]
 every_case = pytest.mark.parametrize(
