@@ -24,6 +24,7 @@ _MODULES = (
     "smoothgrad",
     "occlusion",
     "rise",
+    "lime",
 )
 _known: dict[str, MethodSpec] = {}
 

@@ -34,6 +34,10 @@ SMALL: dict[str, list[dict[str, Any]]] = {
         {"masks": 13, "cells": 4},
         {"masks": 11, "cells": 3, "p": 0.3, "estimator": "paper", "fill": "blur"},
     ],
+    "lime": [
+        {"samples": 17, "segments": 6},
+        {"samples": 15, "segments": 9, "segmentation": "grid", "select": "lasso", "features": 3},
+    ],
 }
 CASES = [(method, params) for method, several in SMALL.items() for params in several]
 every_case = pytest.mark.parametrize(
