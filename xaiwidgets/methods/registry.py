@@ -25,6 +25,7 @@ _MODULES = (
     "occlusion",
     "rise",
     "lime",
+    "kernel_shap",
 )
 _known: dict[str, MethodSpec] = {}
 

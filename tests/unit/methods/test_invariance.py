@@ -38,6 +38,10 @@ SMALL: dict[str, list[dict[str, Any]]] = {
         {"samples": 17, "segments": 6},
         {"samples": 15, "segments": 9, "segmentation": "grid", "select": "lasso", "features": 3},
     ],
+    "kernel_shap": [
+        {"segments": 4, "segmentation": "grid"},
+        {"segments": 9, "samples": 40, "score": "probability"},
+    ],
 }
 CASES = [(method, params) for method, several in SMALL.items() for params in several]
 every_case = pytest.mark.parametrize(
