@@ -26,6 +26,7 @@ _MODULES = (
     "rise",
     "lime",
     "kernel_shap",
+    "expected_gradients",
 )
 _known: dict[str, MethodSpec] = {}
 

@@ -42,6 +42,7 @@ SMALL: dict[str, list[dict[str, Any]]] = {
         {"segments": 4, "segmentation": "grid"},
         {"segments": 9, "samples": 40, "score": "probability"},
     ],
+    "expected_gradients": [{"samples": 9}, {"samples": 7, "baselines": "black+white"}],
 }
 CASES = [(method, params) for method, several in SMALL.items() for params in several]
 every_case = pytest.mark.parametrize(
