@@ -22,6 +22,7 @@ from xaiwidgets.methods.coalitions import plan
 from xaiwidgets.methods.estimate import Estimate, Task, last_of
 from xaiwidgets.methods.halves import correlation
 from xaiwidgets.methods.kernel_shap import reshare
+from xaiwidgets.methods.partition import partition
 from xaiwidgets.methods.scores import scored
 from xaiwidgets.methods.segments import segment
 from xaiwidgets.model import Model
@@ -77,6 +78,12 @@ def _all_logits(name: str) -> tuple[list[tuple[int, ...]], Tensor]:
     return subsets, answer(name, images, lambda logits: logits, "logit")
 
 
+@functools.cache
+def _ours(name: str) -> Estimate:
+    params = {"segmentation": "grid", "segments": 6, "fill": "black", "samples": 63}
+    return last_of(estimates(small_task(name), "kernel_shap", params))
+
+
 @pytest.mark.parametrize("kind", ["logit", "probability"])
 @pytest.mark.parametrize("name", NETS)
 def test_exact_for_few_segments(name: str, kind: str) -> None:
@@ -84,8 +91,7 @@ def test_exact_for_few_segments(name: str, kind: str) -> None:
     labels = segment(task.prepared.pixels, "grid", 6)
     subsets, logits = _all_logits(name)
     scores = dict(zip(subsets, scored(logits, task.score, kind).tolist(), strict=True))
-    params = {"segmentation": "grid", "segments": 6, "fill": "black", "score": kind}
-    last = last_of(estimates(task, "kernel_shap", {**params, "samples": 63}))
+    last = reshare(_ours(name).detail, task.score, kind)
     assert last.done == 2**6 - 1
     expected = torch.tensor(_brute_force(scores, 6), dtype=torch.float64)
     # What is shared out may be small next to the score, and the score is rounded.
@@ -180,3 +186,94 @@ def test_another_class_costs_nothing() -> None:
     found = reshare(_run(task, samples=60).detail, lambda logits: logits[:, 4], "probability")
     torch.testing.assert_close(found.value, expected.value, rtol=1e-9, atol=1e-12)
     assert found.diagnostics == pytest.approx(expected.diagnostics)
+
+
+def _owen(score: Any, groups: Any, there: frozenset[int] = frozenset()) -> dict[int, float]:
+    """By definition: in any order of the halves at each level, each half stays together."""
+    if isinstance(groups, int):
+        return {groups: score(there | {groups}) - score(there)}
+    found: dict[int, float] = {}
+    for one, other in (groups, groups[::-1]):
+        for context in (there, there | _flat(other)):
+            for number, value in _owen(score, one, context).items():
+                found[number] = found.get(number, 0.0) + value / 2
+    return found
+
+
+def _flat(groups: Any) -> frozenset[int]:
+    return frozenset([groups]) if isinstance(groups, int) else _flat(groups[0]) | _flat(groups[1])
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_owen_values(name: str) -> None:
+    task = small_task(name)
+    labels = segment(task.prepared.pixels, "grid", 6)
+    subsets, logits = _all_logits(name)
+    known = dict(zip(map(frozenset, subsets), logits[:, task.target].tolist(), strict=True))
+    groups = _tree(labels)
+    expected = _owen(known.__getitem__, groups)
+    params = {"segmentation": "grid", "segments": 6, "fill": "black", "sampling": "partition"}
+    last = last_of(estimates(task, "kernel_shap", params))
+    assert last.diagnostics["exact"] == last.diagnostics["settled"] == 1
+    assert last.done < 2**6 - 1
+    values = torch.tensor([expected[number] for number in range(6)], dtype=torch.float64)
+    atol = 1e-9 * float(values.abs().max()) + 1e-14 * max(map(abs, known.values()))
+    torch.testing.assert_close(last.detail.values, values, rtol=0, atol=atol)
+
+
+def _tree(labels: Tensor, place: int = 0) -> Any:
+    tree = partition(labels, 10_000, _toy().random)
+    group = tree.groups[place]
+    if not group.halves:
+        return int(group.members.nonzero())
+    left, right = group.halves
+    return [_tree(labels, left), _tree(labels, right)]
+
+
+def test_the_tree() -> None:
+    """Across the longer side first: the wide photo into left and right, then rows."""
+    labels = torch.tensor([[0, 1, 2, 3], [4, 5, 6, 7]])
+    assert _tree(labels) == [[[0, 1], [4, 5]], [[2, 3], [6, 7]]]
+    tree = partition(labels, 10_000, _toy().random)
+    # Questions about 1 group without, 2 groups with one, 4 groups with two siblings.
+    assert len(tree.kept) == 1 + 2 * (1 + 2 * 2 + 4 * 4)
+    assert len(tree.kept.unique(dim=0)) == len(tree.kept)
+    assert tree.kept[1:3].tolist() == [
+        [True, True, False, False] * 2,
+        [False, False, True, True] * 2,
+    ]
+
+
+def test_owen_values_of_a_linear_network_are_its_shapley_values() -> None:
+    net = nn.Sequential(nn.Flatten(), nn.Linear(8, 2))
+    model = Model(net, preprocess="identity", device="cpu", dtype=torch.float64)
+    photo = torch.arange(1.0, 9.0, dtype=torch.float64).reshape(1, 2, 4)
+    given = {"segmentation": np.arange(8).reshape(2, 4), "fill": "black"}
+    for samples in (16, 40, 1000):
+        last = last_of(
+            estimates(
+                make_task(model, photo, 1),
+                "kernel_shap",
+                {**given, "samples": samples, "sampling": "partition"},
+            )
+        )
+        expected = (net[1].weight[1].detach().double() * photo.flatten()).reshape(2, 4)
+        torch.testing.assert_close(last.value, expected, rtol=1e-9, atol=1e-12)
+
+
+def test_owen_values_from_few_samples() -> None:
+    exact = _run(_toy(), samples=5000, segments=16, sampling="partition")
+    assert exact.diagnostics["exact"] == 1
+    errors = {}
+    for samples in (3, 8, 40, 100):
+        found = [
+            _run(_toy(s), samples=samples, segments=16, sampling="partition") for s in range(4)
+        ]
+        for one in found:
+            assert one.done <= samples
+            assert one.diagnostics["exact"] == 0
+            total = one.diagnostics["score_photo"] - one.diagnostics["score_baseline"]
+            assert float(one.detail.values.sum()) == pytest.approx(total, rel=1e-9)
+        errors[samples] = np.mean([float((one.value - exact.value).norm()) for one in found])
+    assert errors[3] > errors[8] > errors[40] > errors[100]
+    assert errors[100] < 0.1 * float(exact.value.norm())

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from xaiwidgets.methods.least_squares import constrained, moments
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -74,6 +76,40 @@ def plan(count: int, samples: int, random: Callable[[int], torch.Generator]) -> 
     weights.append(torch.ones(2 * len(drawn), dtype=torch.float64))
     kept = torch.cat([*rows, *drawn])
     return Plan(kept, torch.cat(weights), 2 * len(drawn), left)
+
+
+class Regression:
+    """Shapley values by weighted least squares; answers are gathered in place."""
+
+    def __init__(self, chosen: Plan) -> None:
+        self._plan = chosen
+        side = chosen.kept.shape[1] + 2
+        self._whole = torch.zeros(side, side, dtype=torch.float64)
+        self._drawn = torch.zeros(2, side, side, dtype=torch.float64)
+
+    def add(self, start: int, change: Tensor) -> None:
+        """Take the scores of coalitions `start` and on, as differences from the empty one's."""
+        rows = torch.arange(start, start + len(change))
+        since = rows - (len(self._plan.kept) - self._plan.drawn)
+        kept, weights = self._plan.kept[rows], self._plan.weights[rows]
+        self._whole += moments(kept, change, weights * (since < 0))
+        # Pairs stay together: half of a pair says little.
+        odd = since // 2 % 2
+        for half in (0, 1):
+            self._drawn[half] += moments(kept, change, weights * (since >= 0) * (odd == half))
+
+    def solved(self, total: float) -> list[Tensor]:
+        """Values of the segments, `(d,)`, which add up to `total`: from all answers, and from
+        either half of the drawn ones once there are two.
+        """
+        full = bool((self._drawn[:, 0, 0] > 0).all())
+        parts = [self._drawn.sum(0), *(self._drawn if full else ())]
+        return [self._solved(drawn, total) for drawn in parts]
+
+    def _solved(self, drawn: Tensor, total: float) -> Tensor:
+        count = float(drawn[0, 0])
+        share = self._plan.left / count if count else 0.0
+        return constrained(self._whole + share * drawn, total)
 
 
 def _all_of(count: int, size: int) -> Tensor:

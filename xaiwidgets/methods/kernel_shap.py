@@ -19,16 +19,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated
 
-import torch
 from torch import Tensor
 
 from xaiwidgets.engine.gradients import Score
 from xaiwidgets.methods.baselines import Fill
-from xaiwidgets.methods.coalitions import Plan, plan
+from xaiwidgets.methods.coalitions import Plan, Regression, plan
 from xaiwidgets.methods.estimate import Estimate, Task
 from xaiwidgets.methods.halves import agreement
-from xaiwidgets.methods.least_squares import constrained, moments
-from xaiwidgets.methods.params import Range
+from xaiwidgets.methods.params import Choice, Range
+from xaiwidgets.methods.partition import Owen, Tree, partition
 from xaiwidgets.methods.registry import method
 from xaiwidgets.methods.scores import ScoreKind, scored
 from xaiwidgets.methods.segments import Segmentation, Segments, segment
@@ -46,7 +45,7 @@ class Shares:
     """
 
     toggled: Toggled
-    plan: Plan
+    plan: Plan | Tree
     values: Tensor
 
 
@@ -72,6 +71,15 @@ def kernel_shap(
             help="Coalitions that are asked; from 2^segments - 1 on, the values are exact.",
         ),
     ] = 1024,
+    sampling: Annotated[
+        str,
+        Choice(
+            ("kernel", "partition"),
+            "Sampling",
+            help="Any coalition of segments (Shapley values), or neighbors as groups (Owen "
+            "values, exact from about segments squared samples on).",
+        ),
+    ] = "kernel",
     fill: Fill = "mean",
     score: ScoreKind = "logit",
 ) -> Iterator[Estimate]:
@@ -80,13 +88,17 @@ def kernel_shap(
     `reshare` explains another class without running the network. Memory does not grow with the
     number of samples, but for the coalitions `(N, d)` and the scores of all classes, `(N, K)`.
 
-    Diagnostics: `exact`, 1 where all coalitions are asked; `score_photo` and `score_baseline`, with
-    all segments and with none: the values of the segments sum to their difference; `split_half`
-    and `settled`, see `xaiwidgets.methods.halves`, from drawn coalitions: 0 before the first of
-    them, 1 when exact; `segments`, their number.
+    Diagnostics: `exact`, 1 where all coalitions are asked that there are; `score_photo` and
+    `score_baseline`, with all segments and with none: the values of the segments sum to their
+    difference; `split_half` and `settled`, see `xaiwidgets.methods.halves`, from drawn coalitions:
+    0 before there are any, 1 when exact; `segments`, their number.
     """
     labels = segment(task.prepared.pixels, segmentation, segments)
-    chosen = plan(int(labels.max()) + 1, samples, task.random)
+    chosen = (
+        partition(labels, samples, task.random)
+        if sampling == "partition"
+        else plan(int(labels.max()) + 1, samples, task.random)
+    )
     solver: _Solver | None = None
     for start, stop, found in toggle(task, labels, chosen.kept, fill):
         if solver is None:
@@ -105,38 +117,26 @@ def reshare(found: Shares, target: Score, score: str = "logit") -> Estimate:
 class _Solver:
     """Gathers answers in place, and shares out the score."""
 
-    def __init__(self, found: Toggled, chosen: Plan, target: Score, score: str) -> None:
+    def __init__(self, found: Toggled, chosen: Plan | Tree, target: Score, score: str) -> None:
         self._found, self._plan = found, chosen
         self._target, self._score = target, score
         self._nothing, self._all = self._scores(found.logits[:1]), self._scores(found.clean[None])
-        side = found.count + 2
-        self._whole = torch.zeros(side, side, dtype=torch.float64)
-        self._drawn = torch.zeros(2, side, side, dtype=torch.float64)
-        self._first_drawn = len(chosen.kept) - chosen.drawn
+        self._sums = Owen(chosen) if isinstance(chosen, Tree) else Regression(chosen)
 
     def _scores(self, logits: Tensor) -> Tensor:
         return scored(logits, self._target, self._score)
 
     def add(self, start: int, stop: int) -> None:
-        rows = torch.arange(start, stop)
-        drawn = rows >= self._first_drawn
-        # Pairs stay together: half of a pair says little.
-        odd = (rows - self._first_drawn) // 2 % 2 == 1
-        kept, weights = self._plan.kept[start:stop], self._plan.weights[start:stop]
-        change = self._scores(self._found.logits[start:stop]) - self._nothing
-        self._whole += moments(kept, change, weights * ~drawn)
-        for half, chosen in enumerate((drawn & ~odd, drawn & odd)):
-            self._drawn[half] += moments(kept, change, weights * chosen)
+        self._sums.add(start, self._scores(self._found.logits[start:stop]) - self._nothing)
 
     def estimate(self, done: int) -> Estimate:
-        counts = self._drawn[:, 0, 0]
-        values = self._solved(self._drawn.sum(0))
-        if bool((counts > 0).all()):
-            even, odd = (self._solved(half)[self._found.labels] for half in self._drawn)
-            settled = agreement(even, odd)
-        else:
-            known = float(self._plan.exact and done == len(self._plan.kept))
+        values, *halves = self._sums.solved(float(self._all - self._nothing))
+        total, labels = len(self._plan.kept), self._found.labels
+        if self._plan.exact or not halves:
+            known = float(self._plan.exact and done == total)
             settled = {"split_half": known, "settled": known}
+        else:
+            settled = agreement(*(half[labels] for half in halves))
         diagnostics = {
             "exact": float(self._plan.exact),
             **settled,
@@ -144,11 +144,5 @@ class _Solver:
             "score_baseline": float(self._nothing),
             "segments": float(self._found.count),
         }
-        value = values[self._found.labels].to(self._found.logits.dtype)
-        detail = Shares(self._found, self._plan, values)
-        return Estimate(value, done, len(self._plan.kept), diagnostics, detail)
-
-    def _solved(self, drawn: Tensor) -> Tensor:
-        count = float(drawn[0, 0])
-        share = self._plan.left / count if count else 0.0
-        return constrained(self._whole + share * drawn, float(self._all - self._nothing))
+        value = values[labels].to(self._found.logits.dtype)
+        return Estimate(value, done, total, diagnostics, Shares(self._found, self._plan, values))

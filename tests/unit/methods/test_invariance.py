@@ -41,6 +41,7 @@ SMALL: dict[str, list[dict[str, Any]]] = {
     "kernel_shap": [
         {"segments": 4, "segmentation": "grid"},
         {"segments": 9, "samples": 40, "score": "probability"},
+        {"segments": 7, "samples": 30, "sampling": "partition"},
     ],
     "expected_gradients": [{"samples": 9}, {"samples": 7, "baselines": "black+white"}],
 }
