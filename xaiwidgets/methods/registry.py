@@ -23,6 +23,10 @@ _MODULES = (
     "integrated_gradients",
     "smoothgrad",
     "occlusion",
+    "rise",
+    "lime",
+    "kernel_shap",
+    "expected_gradients",
 )
 _known: dict[str, MethodSpec] = {}
 

@@ -30,6 +30,20 @@ SMALL: dict[str, list[dict[str, Any]]] = {
         {"patch_size": 8, "stride": 5},
         {"patch_size": 9, "stride": 9, "fill": "noise", "score": "logit"},
     ],
+    "rise": [
+        {"masks": 13, "cells": 4},
+        {"masks": 11, "cells": 3, "p": 0.3, "estimator": "paper", "fill": "blur"},
+    ],
+    "lime": [
+        {"samples": 17, "segments": 6},
+        {"samples": 15, "segments": 9, "segmentation": "grid", "select": "lasso", "features": 3},
+    ],
+    "kernel_shap": [
+        {"segments": 4, "segmentation": "grid"},
+        {"segments": 9, "samples": 40, "score": "probability"},
+        {"segments": 7, "samples": 30, "sampling": "partition"},
+    ],
+    "expected_gradients": [{"samples": 9}, {"samples": 7, "baselines": "black+white"}],
 }
 CASES = [(method, params) for method, several in SMALL.items() for params in several]
 every_case = pytest.mark.parametrize(
