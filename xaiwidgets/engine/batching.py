@@ -45,6 +45,7 @@ class Batcher:
     Args:
         device: where the network runs.
         size: a fixed batch size; `None` measures and chooses one, over as many runs as it takes.
+        most: the largest that is tried; `None` for what the device profits from.
         clock: gives seconds.
     """
 
@@ -52,10 +53,13 @@ class Batcher:
         self,
         device: torch.device,
         size: int | None = None,
+        *,
+        most: int | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.device = device
         self.size = size
+        self.most = most or _MOST.get(device.type, 8)
         self._clock = clock
         self._fits: int | None = None
         self._trying = 0
@@ -103,11 +107,17 @@ class Batcher:
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
 
+    @property
+    def seconds(self) -> float | None:
+        """The least that one evaluation was seen to take, warm; `None` while not known."""
+        with self._lock:
+            return min((min(taken) for taken in self._seconds.values()), default=None)
+
     def _wanted(self, first: int) -> int:
         """The size of the next batch: the one settled on, else the one being tried."""
         with self._lock:
             if self.size is None and not self._trying:
-                self._trying = min(first, _MOST.get(self.device.type, 8))
+                self._trying = min(first, self.most)
             return self.size or self._trying
 
     def _evaluate(self, evaluate: Callable[[int, int], T], start: int, stop: int) -> T:
@@ -127,11 +137,10 @@ class Batcher:
 
     def _room(self, each: int) -> int:
         """How many evaluations fit that take `each` bytes."""
-        ceiling = _MOST.get(self.device.type, 8)
         room = _free_memory(self.device) * _SHARE_OF_FREE_MEMORY
         if self.device.type == "cpu":
             room = min(room, _MOST_BYTES_ON_CPU)
-        return max(1, min(ceiling, int(room / each))) if each else ceiling
+        return max(1, min(self.most, int(room / each))) if each else self.most
 
     def _note(self, count: int, seconds: float) -> None:
         """Note what an image took in a batch of `count`, and settle, stay or double."""
