@@ -44,6 +44,7 @@ SMALL: dict[str, list[dict[str, Any]]] = {
         {"segments": 7, "samples": 30, "sampling": "partition"},
     ],
     "expected_gradients": [{"samples": 9}, {"samples": 7, "baselines": "black+white"}],
+    "vit_cx": [{}, {"distance": 0.3, "noise": 0.4, "score": "logit"}],
 }
 CASES = [(method, params) for method, several in SMALL.items() for params in several]
 every_case = pytest.mark.parametrize(
