@@ -37,7 +37,7 @@ def late_maps(task: Task) -> FeatureMaps:
     frame = (task.x.shape[-2], task.x.shape[-1])
     for name in filter(None, (attended, last)):
         with torch.no_grad():
-            output = activation(task.model, task.x, name)[0].double().cpu()
+            output = activation(task.model, task.x, name)[0].cpu().double()
         maps = _on_grid(output, frame, layers, name == attended)
         if maps is not None:
             return FeatureMaps(name, maps if name == attended else maps.clamp_min(0))
