@@ -148,7 +148,8 @@ def _mean_score(task: Task, count: int, baseline: Callable[[int], Tensor]) -> fl
     def evaluate(first: int, last: int) -> float:
         with torch.inference_mode():
             rows = torch.cat([baseline(index) for index in range(first, last)])
-            return float(task.score(task.model.logits(rows, exact=task.exact)).double().sum())
+            scores = task.score(task.model.logits(rows, exact=task.exact))
+        return float(scores.cpu().double().sum())
 
     batches = task.model.batcher("forward").run(count, evaluate)
     return sum(found for _, _, found in batches) / count

@@ -180,14 +180,7 @@ def _chosen(siblings: int, count: int, generator: torch.Generator) -> list[Tenso
     """Different choices of siblings, `(siblings,)` bool each; every second the opposite one."""
     if siblings == 0:
         return [torch.zeros(0, dtype=torch.bool)]
-    half = 2 ** (siblings - 1)
-    # Few of many are drawn with a chance of repeats that does not matter.
-    draw = torch.randperm(half, generator=generator) if half <= 4096 else None
-    numbers = (
-        draw[: (count + 1) // 2]
-        if draw is not None
-        else torch.randint(half, ((count + 1) // 2,), generator=generator)
-    )
+    numbers = torch.randperm(2 ** (siblings - 1), generator=generator)[: (count + 1) // 2]
     found = []
     for number in numbers.tolist():
         bits = torch.tensor([number >> place & 1 for place in range(siblings)]).bool()

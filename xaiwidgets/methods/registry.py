@@ -27,6 +27,7 @@ _MODULES = (
     "lime",
     "kernel_shap",
     "expected_gradients",
+    "vit_cx",
 )
 _known: dict[str, MethodSpec] = {}
 

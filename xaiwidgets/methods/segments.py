@@ -17,6 +17,8 @@ from torch import Tensor
 from xaiwidgets.methods.params import Choice, Range
 
 _SHADES = 3
+_MOST = 4000
+"""A fit to more segments than that takes more memory than it is worth."""
 
 
 def _given(value: Any) -> NDArray[np.int64]:
@@ -63,7 +65,7 @@ def segment(pixels: Tensor, segmentation: Any, count: int) -> Tensor:
         Labels `(H, W)`, int64, from 0, none left out.
 
     Raises:
-        ValueError: for given labels of another size than the photo.
+        ValueError: for given labels of another size than the photo, or for too many parts.
     """
     height, width = pixels.shape[-2:]
     if not isinstance(segmentation, str):
@@ -78,8 +80,13 @@ def segment(pixels: Tensor, segmentation: Any, count: int) -> Tensor:
         labels = _grid(height, width, count)
     else:
         labels = _superpixels(pixels, segmentation, count)
-    numbers = np.unique(labels, return_inverse=True)[1].reshape(height, width)
-    return torch.from_numpy(numbers.astype(np.int64))
+    values, numbers = np.unique(labels, return_inverse=True)
+    if len(values) > _MOST:
+        raise ValueError(
+            f"segmentation cuts the photo into {len(values)} parts; at most {_MOST} are possible. "
+            'Use "slic" or "grid", or labels with fewer parts.'
+        )
+    return torch.from_numpy(numbers.reshape(height, width).astype(np.int64))
 
 
 def _superpixels(pixels: Tensor, segmentation: str, count: int) -> NDArray[Any]:

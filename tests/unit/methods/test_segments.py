@@ -61,6 +61,8 @@ def test_given_labels() -> None:
     assert segment(torch.zeros(3, 2, 3), labels, 50).tolist() == [[2, 2, 0], [1, 1, 0]]
     with pytest.raises(ValueError, match="2 x 3 pixels, but the model sees 4 x 4"):
         segment(torch.zeros(3, 4, 4), labels, 50)
+    with pytest.raises(ValueError, match="4900 parts; at most 4000"):
+        segment(torch.zeros(3, 70, 70), np.arange(4900).reshape(70, 70), 50)
 
 
 @pytest.mark.parametrize("wrong", [np.zeros((2, 2)), np.zeros(4, int), np.zeros((0, 3), int)])
