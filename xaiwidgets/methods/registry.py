@@ -23,6 +23,9 @@ _MODULES = (
     "integrated_gradients",
     "smoothgrad",
     "occlusion",
+    "idgi",
+    "blur_ig",
+    "guided_ig",
 )
 _known: dict[str, MethodSpec] = {}
 

@@ -30,6 +30,9 @@ SMALL: dict[str, list[dict[str, Any]]] = {
         {"patch_size": 8, "stride": 5},
         {"patch_size": 9, "stride": 9, "fill": "noise", "score": "logit"},
     ],
+    "idgi": [{"steps": 13}],
+    "blur_ig": [{"steps": 9, "sigma_max": 6.0}, {"steps": 6, "grid": "sqrt"}],
+    "guided_ig": [{"steps": 9, "max_dist": 0.1}, {"steps": 7, "fraction": 0.1, "anchors": 1}],
 }
 CASES = [(method, params) for method, several in SMALL.items() for params in several]
 every_case = pytest.mark.parametrize(

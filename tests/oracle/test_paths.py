@@ -1,0 +1,150 @@
+"""Path methods against loops in plain float64 code, and against PAIR's saliency library."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from saliency.core import GuidedIG
+from scipy.ndimage import gaussian_filter
+from torch import Tensor, nn
+
+from tests.oracle import nets
+from xaiwidgets.explanation import estimates, make_task
+from xaiwidgets.methods.estimate import Task, last_of
+from xaiwidgets.model import Model
+
+SIDE = 40
+NETS = ("resnet18", "vgg16", "efficientnet_lite0")
+every_net = pytest.mark.parametrize("name", NETS)
+
+
+@functools.cache
+def _pair(name: str) -> tuple[nn.Module, Model]:
+    """The plain network and our model of it, in float64, at a small size."""
+    if name == "efficientnet_lite0":
+        net = nets.plain_lite0().double()
+        preprocess = {"mean": [127 / 255] * 3, "std": [128 / 255] * 3, "size": SIDE}
+    else:
+        import torchvision
+
+        torch.manual_seed(4)
+        if name == "vgg16":
+            # Its convolutions; the dense layers, a gigabyte in float64, add nothing to the test.
+            layers = torchvision.models.vgg.make_layers(torchvision.models.vgg.cfgs["D"])
+            net = nn.Sequential(layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, 10))
+        else:
+            net = torchvision.models.get_model(name, weights=None, num_classes=10)
+        net = net.double().eval()
+        preprocess = {"mean": [0.45] * 3, "std": [0.25] * 3, "size": SIDE}
+    return net, Model(net, preprocess, device="cpu", dtype=torch.float64)
+
+
+@functools.cache
+def _task(name: str) -> Task:
+    return make_task(_pair(name)[1], nets.photo())
+
+
+def _ours(name: str, method: str, **params: object) -> Tensor:
+    return last_of(estimates(_task(name), method, params)).value
+
+
+def _slope(name: str, x: Tensor) -> tuple[float, Tensor]:
+    """The class's logit and its gradient at one input `(C, H, W)`."""
+    x = x.clone().requires_grad_()
+    score = _pair(name)[0](x[None])[0, _task(name).target]
+    (found,) = torch.autograd.grad(score, x)
+    return float(score.detach()), found
+
+
+def _black(task: Task) -> Tensor:
+    return task.model.pixels_to_input(torch.zeros_like(task.prepared.pixels))
+
+
+@every_net
+def test_idgi(name: str) -> None:
+    task, steps = _task(name), 6
+    start, end = _black(task), task.x[0]
+    expected = torch.zeros_like(end)
+    for step in range(steps):
+        here, slope = _slope(name, start + (end - start) * step / steps)
+        there, _ = _slope(name, start + (end - start) * (step + 1) / steps)
+        expected += slope * slope * (there - here) / (slope * slope).sum()
+    assert nets.distance(_ours(name, "idgi", steps=steps), expected) < 1e-9
+
+
+@pytest.mark.parametrize("grid", ["linear", "sqrt"])
+@every_net
+def test_blur_ig(name: str, grid: str) -> None:
+    """The derivative of the blur by differences of SciPy's filter."""
+    task, steps, largest = _task(name), 5, 12.0
+    x = task.x[0]
+
+    def blurred(sigma: float) -> Tensor:
+        sigmas = (0, sigma, sigma)
+        return torch.from_numpy(gaussian_filter(x.numpy(), sigmas, mode="reflect", truncate=9))
+
+    expected = torch.zeros_like(x)
+    for step in range(steps):
+        share = (step + 0.5) / steps
+        if grid == "linear":
+            sigma, weight = largest * share, largest / steps
+        else:
+            sigma, weight = largest * math.sqrt(share), largest / steps / 2 / math.sqrt(share)
+        # A fourth-order difference: its own error is below 1e-10.
+        h = 1e-3 * sigma
+        near, far = (blurred(sigma + k * h) - blurred(sigma - k * h) for k in (1, 2))
+        rate = (8 * near - far) / (12 * h)
+        expected -= _slope(name, blurred(sigma))[1] * rate * weight
+    ours = _ours(name, "blur_ig", steps=steps, sigma_max=largest, grid=grid)
+    assert nets.distance(ours, expected) < 1e-9
+
+
+@pytest.fixture
+def pair(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Tensor]:
+    """PAIR's guided IG between two inputs."""
+    quantile = np.quantile
+
+    def renamed(values: Any, share: float, interpolation: str) -> Any:
+        return quantile(values, share, method=interpolation)
+
+    # Its last release calls numpy by a name that is gone.
+    monkeypatch.setattr(np, "quantile", renamed)
+
+    def guided(name: str, start: Tensor, end: Tensor, **options: Any) -> Tensor:
+        def call(x: NDArray[np.float64], call_model_args: Any, expected_keys: Any) -> Any:
+            found = [_slope(name, torch.from_numpy(row))[1].numpy() for row in x]
+            return {"INPUT_OUTPUT_GRADIENTS": np.stack(found)}
+
+        found = GuidedIG().GetMask(end.numpy(), call, x_baseline=start.numpy(), **options)
+        return torch.from_numpy(found)
+
+    return guided
+
+
+@pytest.mark.parametrize(("fraction", "distance"), [(0.25, 0.02), (0.1, 0.3), (0.5, 1.0)])
+@every_net
+def test_guided_ig(
+    name: str, fraction: float, distance: float, pair: Callable[..., Tensor]
+) -> None:
+    task = _task(name)
+    options = {"fraction": fraction, "max_dist": distance}
+    expected = pair(name, _black(task), task.x[0], x_steps=9, **options)
+    assert nets.distance(_ours(name, "guided_ig", steps=9, **options), expected) < 1e-9
+
+
+@every_net
+def test_guided_ig_with_an_anchor_is_a_chain_of_two(name: str, pair: Callable[..., Tensor]) -> None:
+    task = _task(name)
+    start, end = _black(task), task.x[0]
+    middle, options = (start + end) / 2, {"fraction": 0.2, "max_dist": 1.0}
+    expected = pair(name, start, middle, x_steps=4, **options)
+    expected += pair(name, middle, end, x_steps=4, **options)
+    ours = _ours(name, "guided_ig", steps=8, anchors=1, **options)
+    assert nets.distance(ours, expected) < 1e-9
