@@ -12,12 +12,14 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from saliency.core import GuidedIG
+from saliency.core import xrai as pair_xrai
 from scipy.ndimage import gaussian_filter
 from torch import Tensor, nn
 
 from tests.oracle import nets
 from xaiwidgets.explanation import estimates, make_task
 from xaiwidgets.methods.estimate import Task, last_of
+from xaiwidgets.methods.regions import painted, ranked, segments
 from xaiwidgets.model import Model
 
 SIDE = 40
@@ -148,3 +150,50 @@ def test_guided_ig_with_an_anchor_is_a_chain_of_two(name: str, pair: Callable[..
     expected += pair(name, middle, end, x_steps=4, **options)
     ours = _ours(name, "guided_ig", steps=8, anchors=1, **options)
     assert nets.distance(ours, expected) < 1e-9
+
+
+def test_xrai_regions_are_those_of_pair() -> None:
+    """Its segments of a photo, and its ranking of coarser ones of a small photo."""
+    pixels = torch.from_numpy(np.array(nets.photo()[:224, :224])).permute(2, 0, 1).double() / 255
+    theirs = pair_xrai._get_segments_felzenszwalb(pixels.permute(1, 2, 0).numpy())
+    ours = segments(pixels, 150)
+    assert {mask.tobytes() for mask in ours} == {mask.tobytes() for mask in theirs}
+
+
+def test_xrai_ranking_is_that_of_pair() -> None:
+    generator = np.random.default_rng(1)
+    attribution = gaussian_filter(generator.normal(size=(60, 60)), 2)
+    labels = [(np.add.outer(np.arange(60) // k, 100 * (np.arange(60) // k))) for k in (7, 12, 25)]
+    masks = np.stack([labels_of == v for labels_of in labels for v in np.unique(labels_of)])
+    options = pair_xrai.XRAIParameters(return_xrai_segments=True)
+    theirs = pair_xrai.XRAI().GetMaskWithDetails(
+        np.zeros((60, 60, 1)),
+        None,
+        segments=list(masks),
+        base_attribution=attribution[..., None],
+        extra_parameters=options,
+    )
+    ours = ranked(torch.from_numpy(attribution), masks, 50)
+    np.testing.assert_allclose(painted(ours), theirs.attribution_mask, atol=1e-12)
+
+
+@every_net
+def test_xrai(name: str) -> None:
+    task, steps = _task(name), 3
+    total = torch.zeros(SIDE, SIDE, dtype=torch.float64)
+    for color in (torch.zeros_like, torch.ones_like):
+        start = task.model.pixels_to_input(color(task.prepared.pixels))
+        way = task.x[0] - start
+        for step in range(steps):
+            slope = _slope(name, start + way * (step + 0.5) / steps)[1]
+            total += (slope * way).sum(0) / steps / 2
+    values, expected = total.numpy().ravel(), np.zeros(SIDE * SIDE)
+    masks, left = segments(task.prepared.pixels, 150).reshape(-1, SIDE * SIDE), expected == 0
+    least = round(50 * SIDE**2 / 224**2)
+    while wide := [mask & left for mask in masks if (mask & left).sum() >= least]:
+        best = max(wide, key=lambda mask: values[mask].mean())
+        expected[best] = values[best].mean()
+        left &= ~best
+    if left.any():
+        expected[left] = values[left].mean()
+    assert nets.distance(_ours(name, "xrai", steps=steps), torch.from_numpy(expected)) < 1e-9

@@ -26,6 +26,7 @@ _MODULES = (
     "idgi",
     "blur_ig",
     "guided_ig",
+    "xrai",
 )
 _known: dict[str, MethodSpec] = {}
 

@@ -33,6 +33,7 @@ SMALL: dict[str, list[dict[str, Any]]] = {
     "idgi": [{"steps": 13}],
     "blur_ig": [{"steps": 9, "sigma_max": 6.0}, {"steps": 6, "grid": "sqrt"}],
     "guided_ig": [{"steps": 9, "max_dist": 0.1}, {"steps": 7, "fraction": 0.1, "anchors": 1}],
+    "xrai": [{"steps": 4, "min_size": 400}],
 }
 CASES = [(method, params) for method, several in SMALL.items() for params in several]
 every_case = pytest.mark.parametrize(

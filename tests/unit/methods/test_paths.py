@@ -15,6 +15,7 @@ from xaiwidgets.engine.gaussian import blur, blur_and_rate, gaussian_matrix
 from xaiwidgets.explanation import estimates, make_task
 from xaiwidgets.methods.estimate import last_of
 from xaiwidgets.methods.guided_ig import advance
+from xaiwidgets.methods.regions import painted, ranked, segments
 from xaiwidgets.model import Model
 
 
@@ -232,3 +233,70 @@ def test_photo_that_is_its_own_baseline() -> None:
         found = _run(linear, photo, method, steps=4)
         assert float(found.value.abs().max()) == 0
         assert math.isfinite(found.diagnostics["completeness_gap"])
+
+
+# -- XRAI ---------------------------------------------------------------------------------------
+
+
+def test_ranking_by_hand() -> None:
+    """A row of six pixels and four overlapping segments."""
+    attribution = torch.tensor([[4.0, 2.0, 6.0, 0.0, -1.0, 5.0]])
+    rows = [[1, 1, 1, 0, 0, 0], [0, 1, 1, 0, 0, 0], [1, 0, 0, 1, 0, 0], [0, 0, 0, 0, 1, 0]]
+    masks = np.array(rows, bool)[:, None]
+    # Densities 4, 4, 2, -1: the first of equals; then nothing is left of the second, and of the
+    # third only the 0. The last pixel is in no segment.
+    regions = ranked(attribution, masks, 1)
+    assert [region.density for region in regions] == [4, 0, -1, 5]
+    assert [region.mask[0].tolist() for region in regions] == [
+        [True, True, True, False, False, False],
+        [False, False, False, True, False, False],
+        [False, False, False, False, True, False],
+        [False, False, False, False, False, True],
+    ]
+    assert painted(regions).tolist() == [[4, 4, 4, 0, -1, 5]]
+    # With at least two pixels only the first is added, and the rest is one.
+    regions = ranked(attribution, masks, 2)
+    assert [region.density for region in regions] == [4, pytest.approx(4 / 3)]
+
+
+def test_segments_of_a_checkerboard() -> None:
+    """Four plain squares are found at every scale, once, five pixels beyond their borders."""
+    pixels = torch.zeros(3, 224, 224)
+    pixels[0, :112, 112:], pixels[1, 112:, :112], pixels[:, 112:, 112:] = 1, 1, 1
+    masks = segments(pixels, 150)
+    whole = [mask for mask in masks if mask.sum() > 5000]
+    assert len(whole) >= 4
+    corner = min(whole, key=lambda mask: (~mask[:100, :100]).sum() + mask[130:].sum())
+    assert corner[:112, :112].all()
+    assert not corner[124:].any()
+    assert not corner[:, 124:].any()
+    # Dilated: it reaches over its border.
+    assert corner[:100, 112:114].all()
+    assert masks.any(0).all()
+
+
+def test_xrai_finds_the_square_that_matters() -> None:
+    photo = torch.full((3, 64, 64), 0.2, dtype=torch.float64)
+    photo[:, 8:32, 8:32] = torch.tensor([0.9, 0.1, 0.4], dtype=torch.float64)[:, None, None]
+    photo[:, 40:60, 30:50] = torch.tensor([0.1, 0.8, 0.9], dtype=torch.float64)[:, None, None]
+    wanted = torch.zeros(64, 64, dtype=torch.bool)
+    wanted[8:32, 8:32] = True
+
+    def function(x: Tensor) -> Tensor:
+        return x[:, 0, 8:32, 8:32].sum((1, 2))
+
+    found = _run(function, photo, "xrai", steps=4)
+    # Parts of the square are as dense as all of it, so which of them comes first is open.
+    best = found.value > found.value.max() / 2
+    overlap = float((best & wanted).sum() / (best | wanted).sum())
+    assert overlap > 0.8
+    assert abs(found.diagnostics["completeness_gap"]) < 1e-9
+    assert float(found.value.sum()) == pytest.approx(24 * 24 * (0.9 - 0.5))
+    assert sum(region.mask.sum() for region in found.detail) == 64 * 64
+
+
+def test_xrai_of_a_photo_without_any_segment_border() -> None:
+    photo = torch.full((3, 32, 32), 0.2, dtype=torch.float64)
+    found = _run(lambda x: x.mean((1, 2, 3)), photo, "xrai", steps=2)
+    np.testing.assert_allclose(found.value, (0.2 - 0.5) / 32**2, rtol=1e-9)
+    assert len(found.detail) == 1
