@@ -27,6 +27,9 @@ _MODULES = (
     "blur_ig",
     "guided_ig",
     "xrai",
+    "meaningful_perturbation",
+    "extremal_perturbation",
+    "phang_mask",
 )
 _known: dict[str, MethodSpec] = {}
 
