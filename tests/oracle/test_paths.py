@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -14,53 +13,23 @@ from numpy.typing import NDArray
 from saliency.core import GuidedIG
 from saliency.core import xrai as pair_xrai
 from scipy.ndimage import gaussian_filter
-from torch import Tensor, nn
+from torch import Tensor
 
 from tests.oracle import nets
-from xaiwidgets.explanation import estimates, make_task
+from tests.oracle.small import SIDE, every_net, pair_of, task_of
+from xaiwidgets.explanation import estimates
 from xaiwidgets.methods.estimate import Task, last_of
 from xaiwidgets.methods.regions import painted, ranked, segments
-from xaiwidgets.model import Model
-
-SIDE = 40
-NETS = ("resnet18", "vgg16", "efficientnet_lite0")
-every_net = pytest.mark.parametrize("name", NETS)
-
-
-@functools.cache
-def _pair(name: str) -> tuple[nn.Module, Model]:
-    """The plain network and our model of it, in float64, at a small size."""
-    if name == "efficientnet_lite0":
-        net = nets.plain_lite0().double()
-        preprocess = {"mean": [127 / 255] * 3, "std": [128 / 255] * 3, "size": SIDE}
-    else:
-        import torchvision
-
-        torch.manual_seed(4)
-        if name == "vgg16":
-            # Its convolutions; the dense layers, a gigabyte in float64, add nothing to the test.
-            layers = torchvision.models.vgg.make_layers(torchvision.models.vgg.cfgs["D"])
-            net = nn.Sequential(layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, 10))
-        else:
-            net = torchvision.models.get_model(name, weights=None, num_classes=10)
-        net = net.double().eval()
-        preprocess = {"mean": [0.45] * 3, "std": [0.25] * 3, "size": SIDE}
-    return net, Model(net, preprocess, device="cpu", dtype=torch.float64)
-
-
-@functools.cache
-def _task(name: str) -> Task:
-    return make_task(_pair(name)[1], nets.photo())
 
 
 def _ours(name: str, method: str, **params: object) -> Tensor:
-    return last_of(estimates(_task(name), method, params)).value
+    return last_of(estimates(task_of(name), method, params)).value
 
 
 def _slope(name: str, x: Tensor) -> tuple[float, Tensor]:
     """The class's logit and its gradient at one input `(C, H, W)`."""
     x = x.clone().requires_grad_()
-    score = _pair(name)[0](x[None])[0, _task(name).target]
+    score = pair_of(name)[0](x[None])[0, task_of(name).target]
     (found,) = torch.autograd.grad(score, x)
     return float(score.detach()), found
 
@@ -71,7 +40,7 @@ def _black(task: Task) -> Tensor:
 
 @every_net
 def test_idgi(name: str) -> None:
-    task, steps = _task(name), 6
+    task, steps = task_of(name), 6
     start, end = _black(task), task.x[0]
     expected = torch.zeros_like(end)
     for step in range(steps):
@@ -85,7 +54,7 @@ def test_idgi(name: str) -> None:
 @every_net
 def test_blur_ig(name: str, grid: str) -> None:
     """The derivative of the blur by differences of SciPy's filter."""
-    task, steps, largest = _task(name), 5, 12.0
+    task, steps, largest = task_of(name), 5, 12.0
     x = task.x[0]
 
     def blurred(sigma: float) -> Tensor:
@@ -135,7 +104,7 @@ def pair(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Tensor]:
 def test_guided_ig(
     name: str, fraction: float, distance: float, pair: Callable[..., Tensor]
 ) -> None:
-    task = _task(name)
+    task = task_of(name)
     options = {"fraction": fraction, "max_dist": distance}
     expected = pair(name, _black(task), task.x[0], x_steps=9, **options)
     assert nets.distance(_ours(name, "guided_ig", steps=9, **options), expected) < 1e-9
@@ -143,7 +112,7 @@ def test_guided_ig(
 
 @every_net
 def test_guided_ig_with_an_anchor_is_a_chain_of_two(name: str, pair: Callable[..., Tensor]) -> None:
-    task = _task(name)
+    task = task_of(name)
     start, end = _black(task), task.x[0]
     middle, options = (start + end) / 2, {"fraction": 0.2, "max_dist": 1.0}
     expected = pair(name, start, middle, x_steps=4, **options)
@@ -179,7 +148,7 @@ def test_xrai_ranking_is_that_of_pair() -> None:
 
 @every_net
 def test_xrai(name: str) -> None:
-    task, steps = _task(name), 3
+    task, steps = task_of(name), 3
     total = torch.zeros(SIDE, SIDE, dtype=torch.float64)
     for color in (torch.zeros_like, torch.ones_like):
         start = task.model.pixels_to_input(color(task.prepared.pixels))

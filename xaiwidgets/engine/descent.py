@@ -25,6 +25,7 @@ def descend(
     *,
     iterations: int,
     rate: float,
+    together: bool = False,
     low: Tensor | float = 0.0,
     high: Tensor | float = 1.0,
 ) -> Iterator[tuple[int, T]]:
@@ -36,6 +37,8 @@ def descend(
             what is to be told of the point. It must not keep the point.
         iterations: points that are looked at.
         rate: how far an entry moves at a time.
+        together: scale all entries by the root mean square of their gradients instead of each by
+            its own, so that entries with small gradients move little.
         low: entries are kept from falling below.
         high: entries are kept from rising above.
 
@@ -51,7 +54,8 @@ def descend(
         if count == iterations:
             return
         first.lerp_(found, 1 - _FIRST)
-        second.lerp_(found.square(), 1 - _SECOND)
+        squares = found.square()
+        second.lerp_(squares.mean().expand_as(squares) if together else squares, 1 - _SECOND)
         size = (second / (1 - _SECOND**count)).sqrt_().add_(_EPSILON)
         point.addcdiv_(first, size, value=-rate / (1 - _FIRST**count))
         point = point.clamp(lowest, highest)

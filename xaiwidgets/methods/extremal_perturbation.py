@@ -14,7 +14,8 @@ Several areas are optimized as one batch, independent of each other; the asked-f
 
 Details of our own: the squared norm is the mean over pixels; Adam instead of stochastic descent
 with momentum, for a tenth of the iterations; cells are 1/32 of the shorter side; T = 1/20; the
-widest blur is 20 of 224 pixels, edges mirrored.
+widest blur is 20 of 224 pixels, edges mirrored; the first iteration has no lambda, because all
+pixels are equal then.
 """
 
 from __future__ import annotations
@@ -102,14 +103,15 @@ def extremal_perturbation(
     clean = float(score_of(task, task.logits[None], score))
 
     def images(mask: Tensor) -> Tensor:
-        wide = disks(mask)
+        wide: Tensor = disks(mask)
         return blurs(wide if keeps else 1 - wide)
 
     def loss(logits: Tensor, _start: int, _stop: int) -> Tensor:
         return score_of(task, logits, score) * (-1 if keeps else 1)
 
     def slope(mask: Tensor, iteration: int) -> tuple[Tensor, Extremal]:
-        weight = _LAMBDA * _GROWTH ** (iteration / iterations)
+        # At first all pixels are equal, and would be ranked by where they are.
+        weight = _LAMBDA * _GROWTH ** (iteration / iterations) if iteration else 0.0
 
         def penalty(mask: Tensor) -> Tensor:
             return weight * area_penalty(disks(mask), wanted).sum()

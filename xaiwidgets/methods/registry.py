@@ -30,6 +30,7 @@ _MODULES = (
     "meaningful_perturbation",
     "extremal_perturbation",
     "phang_mask",
+    "perceptual_ball",
 )
 _known: dict[str, MethodSpec] = {}
 

@@ -46,6 +46,7 @@ SMALL: dict[str, list[dict[str, Any]]] = {
         {"iterations": 4, "resolution": 6},
         {"iterations": 3, "resolution": 8, "out": "probability"},
     ],
+    "perceptual_ball": [{"iterations": 6}, {"iterations": 6, "layers": ["first", "third"]}],
 }
 CASES = [(method, params) for method, several in SMALL.items() for params in several]
 every_case = pytest.mark.parametrize(
