@@ -28,6 +28,14 @@ _MODULES = (
     "kernel_shap",
     "expected_gradients",
     "vit_cx",
+    "idgi",
+    "blur_ig",
+    "guided_ig",
+    "xrai",
+    "meaningful_perturbation",
+    "extremal_perturbation",
+    "phang_mask",
+    "perceptual_ball",
 )
 _known: dict[str, MethodSpec] = {}
 

@@ -45,6 +45,23 @@ SMALL: dict[str, list[dict[str, Any]]] = {
     ],
     "expected_gradients": [{"samples": 9}, {"samples": 7, "baselines": "black+white"}],
     "vit_cx": [{}, {"distance": 0.3, "noise": 0.4, "score": "logit"}],
+    "idgi": [{"steps": 13}],
+    "blur_ig": [{"steps": 9, "sigma_max": 6.0}, {"steps": 6, "grid": "sqrt"}],
+    "guided_ig": [{"steps": 9, "max_dist": 0.1}, {"steps": 7, "fraction": 0.1, "anchors": 1}],
+    "xrai": [{"steps": 4, "min_size": 400}],
+    "meaningful_perturbation": [
+        {"iterations": 4, "resolution": 6},
+        {"iterations": 4, "resolution": 8, "game": "preservation", "score": "logit"},
+    ],
+    "extremal_perturbation": [
+        {"iterations": 3, "resolution": 6},
+        {"iterations": 3, "resolution": 5, "game": "delete", "area": 0.3},
+    ],
+    "phang_mask": [
+        {"iterations": 4, "resolution": 6},
+        {"iterations": 3, "resolution": 8, "out": "probability"},
+    ],
+    "perceptual_ball": [{"iterations": 6}, {"iterations": 6, "layers": ["first", "third"]}],
 }
 CASES = [(method, params) for method, several in SMALL.items() for params in several]
 every_case = pytest.mark.parametrize(
