@@ -22,6 +22,7 @@ from torch import Tensor
 from xaiwidgets.engine.gradients import Gradients, gradients
 from xaiwidgets.methods.baselines import blank
 from xaiwidgets.methods.estimate import Estimate, Task
+from xaiwidgets.methods.halves import agreement
 from xaiwidgets.methods.params import Choice, Range
 from xaiwidgets.methods.registry import method
 
@@ -74,7 +75,7 @@ def smoothgrad(
 ) -> Iterator[Estimate]:
     """SmoothGrad, `(C, H, W)`, signed for the mean, never negative for the other forms.
 
-    Diagnostics: `samples` that are complete.
+    Diagnostics: `samples` that are complete; `split_half` and `settled`, see `methods.halves`.
     """
     x = task.x
     sigma = noise * float(x.max() - x.min())
@@ -82,6 +83,7 @@ def smoothgrad(
     inner = base_steps if path else 1
     start = task.model.pixels_to_input(blank(task, "black")).reshape(x.shape) if path else None
     moments = _Moments(x[0], form)
+    halves = _Moments(x[0], form), _Moments(x[0], form)
     newest: tuple[int, Tensor] = (-1, x)
 
     def noisy(sample: int) -> Tensor:
@@ -111,7 +113,9 @@ def smoothgrad(
             sample, step = divmod(number, inner)
             partial += batch.gradients[row]
             if step == inner - 1:
-                moments.add(partial * multiplier(batch, row, sample) / inner)
+                complete = partial * multiplier(batch, row, sample) / inner
+                for each in (moments, halves[sample % 2]):
+                    each.add(complete)
                 partial.zero_()
         # Before the first sample of a path is complete there is nothing to show.
         if moments.count:
@@ -120,7 +124,7 @@ def smoothgrad(
                 moments.value(),
                 batch.stop,
                 samples * inner,
-                {"samples": float(moments.count)},
+                {"samples": float(moments.count), **agreement(*(h.picture() for h in halves))},
                 NoisySample(shown, task.model.input_to_pixels(noisy(shown))[0]),
             )
 
@@ -144,6 +148,10 @@ class _Moments:
         if self._spread is not None:
             self._spread += change * (value - self._mean)
 
+    def picture(self) -> Tensor:
+        """Summed over channels."""
+        return self.value().sum(0)
+
     def value(self) -> Tensor:
-        shown = self._mean if self._spread is None else self._spread / self.count
+        shown = self._mean if self._spread is None else self._spread / max(1, self.count)
         return shown.contiguous().to("cpu", copy=True)
