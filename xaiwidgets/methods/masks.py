@@ -73,7 +73,8 @@ def variation(mask: Tensor, power: float, rounding: float = 0.0) -> Tensor:
     down = mask[..., 1:, :] - mask[..., :-1, :]
     right = mask[..., 1:] - mask[..., :-1]
     squares = torch.cat([down.flatten(), right.flatten()]).square()
-    return ((squares + rounding**2).pow(power / 2) - rounding**power).sum()
+    total: Tensor = ((squares + rounding**2).pow(power / 2) - rounding**power).sum()
+    return total
 
 
 def score_of(task: Task, logits: Tensor, kind: str) -> Tensor:
