@@ -29,7 +29,7 @@ from xaiwidgets.methods.path import BASELINE, Line, completeness, line, scores
 from xaiwidgets.methods.path_grid import GRIDS, PROBES, Grid, adaptive, gauss_legendre, uniform
 from xaiwidgets.methods.registry import method
 
-# A gap can pass through zero by chance; it counts as closed when it stays so over a doubling.
+# A gap can pass through zero by chance; it counts as closed when it stays so for that many steps.
 _FEWEST = 8
 
 
@@ -93,8 +93,8 @@ def integrated_gradients(
 ) -> Iterator[Estimate]:
     """Integrated gradients, `(C, H, W)`, in logits.
 
-    With a `tolerance` it ends once the relative gap was below it at every estimate since half of
-    the steps taken, 8 at least: a gap may pass through zero by chance.
+    With a `tolerance` it ends once the relative gap was below it at every estimate of the last 8
+    steps: a gap may pass through zero by chance.
 
     Diagnostics: `completeness_gap` (sum of the attribution minus the difference of the scores, in
     logits), `completeness_relative` (its size relative to that difference), `score_photo`,
@@ -117,13 +117,14 @@ def integrated_gradients(
             zip(batch.gradients, indices, strict=True), batch.start
         ):
             # One by one, so that the sums do not depend on the batch size.
-            halves[number % 2].add(row, places.weights[index])
+            # By the parity of its ones: by its last bit, one half would be half of the path.
+            halves[number.bit_count() % 2].add(row, places.weights[index])
         value = _together(halves) * path.difference[0]
         value = value.contiguous().cpu()
         gap = completeness(value, path.start_score, path.end_score)
         if gap["completeness_relative"] > tolerance:
             closed = batch.stop
-        enough = tolerance > 0 and batch.stop >= max(_FEWEST, 2 * closed)
+        enough = tolerance > 0 and batch.stop - closed >= _FEWEST
         settled = agreement(*(half.picture(path.difference[0]) for half in halves))
         chunk = PathChunk(
             places,

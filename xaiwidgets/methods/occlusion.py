@@ -147,7 +147,7 @@ def occlusion(
     A stride above the patch size acts as the patch size.
 
     Diagnostics: `positions`, the number of windows; `stride` as used; `split_half` and `settled`,
-    see `methods.halves`, 1 when every window was visited; `incremental`, the part of the windows
+    see `methods.halves`, rather too low while places are missing, 1 when all were visited; `incremental`, the part of the windows
     for which only what they change was computed; `multiply_adds_saved`, how many times fewer
     multiply-adds the last batch took than whole images (1 where none were saved).
     """
@@ -187,9 +187,8 @@ def occlusion(
         by_difference += (part.stop - part.start) * (part.ratio > 1)
         settled = {"split_half": 1.0, "settled": 1.0}
         if part.stop < total:
-            covered = replace(found, owners=halves[0].index()).scores(task.target, score)[1]
-            other = replace(found, owners=halves[1].index()).scores(task.target, score)[1]
-            settled = agreement(covered, other)
+            one, other = (replace(found, owners=half.index()) for half in halves)
+            settled = agreement(*(f.attribution(task.target, score) for f in (one, other)))
         yield Estimate(
             found.attribution(task.target, score).to(part.logits.dtype),
             part.stop,

@@ -290,7 +290,10 @@ def test_memory_does_not_grow_with_the_samples(method: str, amount: str) -> None
     """What a method keeps between two estimates is the same after 40 samples and after 200."""
     import gc
 
-    task = make_task(_model(), _photo(), 2)
+    model = _model()
+    for kind in ("gradient", "forward"):
+        model._batchers[kind] = Batcher(model.device, 4)
+    task = make_task(model, _photo(), 2)
 
     def alive(samples: int) -> int:
         steps = estimates(task, method, {amount: samples})
