@@ -147,9 +147,10 @@ def occlusion(
     A stride above the patch size acts as the patch size.
 
     Diagnostics: `positions`, the number of windows; `stride` as used; `split_half` and `settled`,
-    see `methods.halves`, rather too low while places are missing, 1 when all were visited; `incremental`, the part of the windows
-    for which only what they change was computed; `multiply_adds_saved`, how many times fewer
-    multiply-adds the last batch took than whole images (1 where none were saved).
+    see `methods.halves`, rather too low while places are missing, 1 when all were visited;
+    `incremental`, the part of the windows for which only what they change was computed;
+    `multiply_adds_saved`, how many times fewer multiply-adds the last batch took than whole images
+    (1 where none were saved).
     """
     height, width = task.x.shape[-2:]
     stride = min(stride, patch_size)
