@@ -23,6 +23,14 @@ _MODULES = (
     "integrated_gradients",
     "smoothgrad",
     "occlusion",
+    "cam",
+    "grad_cam",
+    "grad_cam_plus_plus",
+    "xgrad_cam",
+    "layer_cam",
+    "eigen_cam",
+    "score_cam",
+    "ablation_cam",
 )
 _known: dict[str, MethodSpec] = {}
 
