@@ -136,7 +136,8 @@ def _influential(
     order = sorted(kept)
     if not mixed.requires_grad:
         return None
-    found = torch.autograd.grad(mixed, [kept[index] for index in order], allow_unused=True)
+    nodes = [kept[index] for index in order]
+    found: tuple[Tensor | None, ...] = torch.autograd.grad(mixed, nodes, allow_unused=True)
     for index, gradient in zip(order, found, strict=True):
         if gradient is not None and bool(places[index].grid.to_map(gradient).any()):
             return places[index]

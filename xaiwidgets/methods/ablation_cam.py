@@ -3,7 +3,7 @@
     w_k = (S_c - S_c with A_k set to 0) / S_c,      M = ReLU( sum_k w_k A_k )
 
 Desai, Ramaswamy, "Ablation-CAM: Visual Explanations for Deep Convolutional Network via
-Gradient-free Localization", 2020 (WACV), eq. 3 and 4.
+Gradient-free Localization", 2020 (WACV).
 
 Only the part of the network behind the layer is run, once for each channel that is not zero
 already. Where that part is global average pooling and a linear layer, S_c is linear in the

@@ -3,7 +3,7 @@
     A = U S V^T  with a row for each place and a column for each channel,      M = A v_1
 
 Muhammad, Yeasin, "Eigen-CAM: Class Activation Map using Principal Components", 2020
-(arXiv 2008.00299), sec. III. As in the paper the columns are not centered. A singular vector has no
+(arXiv 2008.00299). As in the paper the columns are not centered. A singular vector has no
 sign; the one is taken with which the map adds up to something positive, so that for activations
 that are never negative the map is not either.
 """

@@ -3,7 +3,7 @@
     M(i, j) = ReLU( sum_k ReLU( dS_c / dA_k(i, j) ) A_k(i, j) )
 
 Jiang, Zhang, Hou, Cheng, Wei, "LayerCAM: Exploring Hierarchical Class Activation Maps for
-Localization", 2021 (IEEE TIP 30), eq. 6 and 7. Made for early layers too, whose maps are fine.
+Localization", 2021 (IEEE TIP 30). Made for early layers too, whose maps are fine.
 """
 
 from __future__ import annotations

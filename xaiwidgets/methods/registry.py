@@ -31,6 +31,7 @@ _MODULES = (
     "eigen_cam",
     "score_cam",
     "ablation_cam",
+    "layer_ixg",
 )
 _known: dict[str, MethodSpec] = {}
 

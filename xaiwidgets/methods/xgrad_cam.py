@@ -3,7 +3,7 @@
     w_k = sum over places of  A_k(i, j) / G_k  dS_c / dA_k(i, j),    G_k = sum over places of A_k
     M = ReLU( sum_k w_k A_k )
 
-Fu, Hu, Dong, Guo, Gao, Li, "Axiom-based Grad-CAM", 2020 (arXiv 2008.02312), eq. 8: the weights that
+Fu, Hu, Dong, Guo, Gao, Li, "Axiom-based Grad-CAM", 2020 (arXiv 2008.02312): the weights that
 come closest to sensitivity and conservation. A channel whose activations add up to 0 has weight 0.
 """
 

@@ -37,6 +37,7 @@ SMALL: dict[str, list[dict[str, Any]]] = {
     "layer_cam": [{"layer": "norm1"}],
     "eigen_cam": [{}],
     "score_cam": [{"layer": "second"}],
+    "layer_ixg": [{}, {"layer": "norm2"}],
     "ablation_cam": [{}, {"layer": "second"}],
 }
 CASES = [(method, params) for method, several in SMALL.items() for params in several]
