@@ -31,7 +31,7 @@ from xaiwidgets.methods.registry import method
     title="Layer input x gradient",
     family="layer-wise",
     paper="Qiang et al.: AttCAT: Attentive Class Activation Tokens (2022), without attention",
-    url="https://openreview.net/forum?id=cA8Zor8wFr5",
+    url="https://papers.nips.cc/paper_files/paper/2022/hash/20e45668fefa793bd9f2edf19be12c4b-Abstract-Conference.html",
     needs="gradients, layers with spatial extent",
 )
 def layer_ixg(
