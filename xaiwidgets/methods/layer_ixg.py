@@ -21,7 +21,7 @@ import torch
 
 from xaiwidgets.engine.blocks import block_places
 from xaiwidgets.engine.head import gradients_at
-from xaiwidgets.methods.cams import LayerMap, LayerName, at_place, enlarged, place_of
+from xaiwidgets.methods.cams import LayerMap, at_place, enlarged, place_of
 from xaiwidgets.methods.estimate import Estimate, Task
 from xaiwidgets.methods.params import Layer, Range
 from xaiwidgets.methods.registry import method
