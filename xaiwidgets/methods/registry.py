@@ -36,6 +36,15 @@ _MODULES = (
     "extremal_perturbation",
     "phang_mask",
     "perceptual_ball",
+    "cam",
+    "grad_cam",
+    "grad_cam_plus_plus",
+    "xgrad_cam",
+    "layer_cam",
+    "eigen_cam",
+    "score_cam",
+    "ablation_cam",
+    "layer_ixg",
 )
 _known: dict[str, MethodSpec] = {}
 
