@@ -15,7 +15,7 @@ from xaiwidgets.model import Model
 NETS = ("efficientnet_lite0", "resnet18", "googlenet", "vit_b_16")
 # In float32 a unit on the edge between on and off falls on either side, which alone can change a
 # gradient by a percent; for these weights few of them are.
-SEEDS = {"resnet18": 0, "googlenet": 32, "vit_b_16": 0}
+SEEDS = {"resnet18": 0, "googlenet": 33, "vit_b_16": 0}
 
 
 @functools.cache
