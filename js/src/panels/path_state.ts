@@ -145,7 +145,7 @@ export function pathState(session: Session): PathState {
     }
     if (inside) sum *= count / inside / path.steps;
     const points: [number, number][] = [[0, start], ...path.points("score"), [1, photo]];
-    const rise = done ? photo - start : interpolate(points, count / path.steps) - start;
+    const rise = done ? photo - start : interpolate(points, path.part(count)) - start;
     if (done && !Number.isNaN(gap)) sum = rise + gap;
     const missing = path.complete ? "" : ` (${path.arrived} of ${path.steps} steps so far)`;
     text.set(
@@ -169,7 +169,9 @@ export function pathState(session: Session): PathState {
     const [gradients, integrands, first] = buffers;
     if (!gradients || !integrands) return;
     if (!path || gen !== generation || steps !== path.steps) {
-      path = new PathStore(steps, width, height);
+      const { alphas, weights } = message;
+      const told = alphas?.length === steps && weights?.length === steps;
+      path = new PathStore(steps, width, height, told ? { alphas, weights } : undefined);
       generation = gen;
       sums = [];
     }
