@@ -106,7 +106,7 @@ def integrated_gradients(
     """
     path = line(task, baseline)
     pixels = blank(task, baseline)
-    places = _grid(task, path, grid, steps)
+    places = place_steps(task, path, grid, steps)
     order = spread(steps)
     sums = torch.zeros(2, *task.x.shape[1:], dtype=task.x.dtype, device=task.x.device)
     closing = _Closing(tolerance, path.end_score - path.start_score)
@@ -146,7 +146,7 @@ def integrated_gradients(
             return
 
 
-def _grid(task: Task, path: Line, kind: str, steps: int) -> Grid:
+def place_steps(task: Task, path: Line, kind: str, steps: int) -> Grid:
     if kind == "uniform":
         return uniform(steps)
     if kind == "gauss_legendre":
