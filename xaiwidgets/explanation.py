@@ -203,7 +203,8 @@ def explain(
         image: a path, PIL image, array or tensor.
         method: a name from `xaiwidgets.methods()`.
         target: class by index or name; `None` takes the one with the highest score.
-        seed: of everything random, at least 0; same seed, same numbers.
+        seed: of everything random, at least 0; same seed, same numbers (to the last digits, which
+            depend on the batch size, and that is measured).
         precision: "fast" folds batch normalization into convolutions, "exact" runs the network
             as it is written. They differ by rounding.
         settled: end at the first estimate whose `diagnostics["settled"]`, its expected correlation

@@ -13,7 +13,7 @@ from xaiwidgets.explanation import make_task
 from xaiwidgets.methods.estimate import Task
 from xaiwidgets.model import Model
 
-SIDE = 40
+SIDE = 32
 NETS = ("resnet18", "vgg16", "efficientnet_lite0")
 every_net = pytest.mark.parametrize("name", NETS)
 

@@ -277,3 +277,14 @@ def test_owen_values_from_few_samples() -> None:
         errors[samples] = np.mean([float((one.value - exact.value).norm()) for one in found])
     assert errors[3] > errors[8] > errors[40] > errors[100]
     assert errors[100] < 0.1 * float(exact.value.norm())
+
+
+def test_owen_values_say_how_far_they_have_settled() -> None:
+    exact = _run(_toy(), samples=5000, segments=48, sampling="partition")
+    few = _run(_toy(), samples=120, segments=48, sampling="partition")
+    # One answer about each group: nothing tells how much the others would differ.
+    assert few.diagnostics["settled"] == 0
+    found = [_run(_toy(s), samples=300, segments=48, sampling="partition") for s in range(5)]
+    said = np.mean([one.diagnostics["settled"] for one in found])
+    true = np.mean([correlation(one.value, exact.value) for one in found])
+    assert said == pytest.approx(true, abs=0.02)

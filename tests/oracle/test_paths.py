@@ -40,7 +40,7 @@ def _black(task: Task) -> Tensor:
 
 @every_net
 def test_idgi(name: str) -> None:
-    task, steps = task_of(name), 6
+    task, steps = task_of(name), 4
     start, end = _black(task), task.x[0]
     expected = torch.zeros_like(end)
     for step in range(steps):
@@ -54,7 +54,7 @@ def test_idgi(name: str) -> None:
 @every_net
 def test_blur_ig(name: str, grid: str) -> None:
     """The derivative of the blur by differences of SciPy's filter."""
-    task, steps, largest = task_of(name), 5, 12.0
+    task, steps, largest = task_of(name), 3, 12.0
     x = task.x[0]
 
     def blurred(sigma: float) -> Tensor:
@@ -106,8 +106,8 @@ def test_guided_ig(
 ) -> None:
     task = task_of(name)
     options = {"fraction": fraction, "max_dist": distance}
-    expected = pair(name, _black(task), task.x[0], x_steps=9, **options)
-    assert nets.distance(_ours(name, "guided_ig", steps=9, **options), expected) < 1e-9
+    expected = pair(name, _black(task), task.x[0], x_steps=6, **options)
+    assert nets.distance(_ours(name, "guided_ig", steps=6, **options), expected) < 1e-9
 
 
 @every_net
@@ -115,9 +115,9 @@ def test_guided_ig_with_an_anchor_is_a_chain_of_two(name: str, pair: Callable[..
     task = task_of(name)
     start, end = _black(task), task.x[0]
     middle, options = (start + end) / 2, {"fraction": 0.2, "max_dist": 1.0}
-    expected = pair(name, start, middle, x_steps=4, **options)
-    expected += pair(name, middle, end, x_steps=4, **options)
-    ours = _ours(name, "guided_ig", steps=8, anchors=1, **options)
+    expected = pair(name, start, middle, x_steps=3, **options)
+    expected += pair(name, middle, end, x_steps=3, **options)
+    ours = _ours(name, "guided_ig", steps=6, anchors=1, **options)
     assert nets.distance(ours, expected) < 1e-9
 
 

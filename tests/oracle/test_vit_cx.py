@@ -194,3 +194,41 @@ def test_the_layer_that_is_chosen(name: str, layer: str, shape: tuple[int, ...])
         small_task(name).model.net(small_task(name).x)
     handle.remove()
     torch.testing.assert_close(found.maps, outputs[0][0].relu(), rtol=1e-9, atol=1e-12)
+
+
+class Tokens(nn.Module):
+    """A transformer with extra tokens before and behind the patches."""
+
+    def __init__(self, before: int, behind: int) -> None:
+        super().__init__()
+        self.patch = nn.Conv2d(3, 12, 8, stride=8)
+        self.before = nn.Parameter(torch.randn(1, before, 12))
+        self.behind = nn.Parameter(torch.randn(1, behind, 12))
+        self.norm1, self.attention = (
+            nn.LayerNorm(12),
+            nn.MultiheadAttention(12, 2, batch_first=True),
+        )
+        self.norm2, self.head = nn.LayerNorm(12), nn.Linear(12, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        patches = self.patch(x).flatten(2).mT
+        extra = (part.expand(len(x), -1, -1) for part in (self.before, self.behind))
+        one, two = extra
+        x = torch.cat([one, patches, two], 1)
+        y = self.norm1(x)
+        x = x + self.attention(y, y, y, need_weights=False)[0]
+        return self.head(self.norm2(x).mean(1))
+
+
+@pytest.mark.parametrize(("before", "behind"), [(0, 0), (1, 0), (5, 0), (0, 1), (2, 3)])
+def test_extra_tokens_wherever_they_are(before: int, behind: int) -> None:
+    torch.manual_seed(0)
+    preprocess = {"mean": [0.5] * 3, "std": [0.25] * 3, "size": SIDE, "resize": SIDE}
+    net = Tokens(before, behind)
+    model = Model(net, preprocess, device="cpu", dtype=torch.float64)
+    task = make_task(model, noise(40))
+    with torch.no_grad():
+        expected = model.net.norm1(model.net.patch(task.x)[0].flatten(1).T)  # type: ignore[operator]
+    found = late_maps(task)
+    assert found.layer == "norm1"
+    torch.testing.assert_close(found.maps, expected.T.reshape(12, 4, 4), rtol=0, atol=1e-12)

@@ -13,7 +13,7 @@ from xaiwidgets.engine.until import activation
 from xaiwidgets.methods.estimate import Task
 
 _MOST_EXTRA_TOKENS = 16
-"""Class, distillation and register tokens, which have no place in the photo and come first."""
+"""Class, distillation and register tokens, which have no place in the photo."""
 
 
 class FeatureMaps(NamedTuple):
@@ -34,11 +34,10 @@ def late_maps(task: Task) -> FeatureMaps:
     """
     layers = task.model.layers()
     attended, last = _before_last_attention(layers), _last_with_extent(layers)
-    frame = (task.x.shape[-2], task.x.shape[-1])
     for name in filter(None, (attended, last)):
         with torch.no_grad():
             output = activation(task.model, task.x, name)[0].cpu().double()
-        maps = _on_grid(output, frame, layers, name == attended)
+        maps = _on_grid(task, output, layers, name == attended)
         if maps is not None:
             return FeatureMaps(name, maps if name == attended else maps.clamp_min(0))
     tried = " and ".join(f'"{name}"' for name in (attended, last) if name)
@@ -78,14 +77,13 @@ def _has_extent(layer: Layer) -> bool:
     return shape is not None and len(shape) == 4 and shape[2] * shape[3] > 1
 
 
-def _on_grid(
-    output: Tensor, frame: tuple[int, int], layers: Sequence[Layer], attended: bool
-) -> Tensor | None:
-    """`(D, h, w)` of one photo's features, or `None` where they are not recognized."""
+def _on_grid(task: Task, output: Tensor, layers: Sequence[Layer], attended: bool) -> Tensor | None:
+    """`(D, h, w)` of the photo's features, or `None` where they are not recognized."""
+    frame = (task.x.shape[-2], task.x.shape[-1])
     if output.ndim == 3:
         # Attention's features come last, a convolution's first, but for networks that mix both.
-        for first in (not attended, attended):
-            grid = output if first else output.permute(2, 0, 1)
+        for leading in (not attended, attended):
+            grid = output if leading else output.permute(2, 0, 1)
             if _like(grid.shape[1:], frame):
                 return grid
         return None
@@ -103,7 +101,40 @@ def _on_grid(
     if len(fitting) != 1:
         return None
     height, columns = fitting[0]
-    return output[-height * columns :].T.reshape(width, height, columns)
+    first = _first_patch(task, layers, (tokens, width), (height, columns))
+    if first is None:
+        return None
+    return output[first : first + height * columns].T.reshape(width, height, columns)
+
+
+def _first_patch(
+    task: Task, layers: Sequence[Layer], shape: tuple[int, int], grid: tuple[int, int]
+) -> int | None:
+    """The place of the first patch among the tokens, or `None` where it is not known.
+
+    Before tokens are mixed, a change in the first corner of the photo is seen from the first patch
+    on, and one in the opposite corner up to the last.
+    """
+    patches = grid[0] * grid[1]
+    if patches == shape[0]:
+        return 0
+    parents = {layer.parent for layer in layers}
+    leaves = (layer for layer in layers if layer.name not in parents)
+    early = next((leaf.name for leaf in leaves if leaf.output_shape == (1, *shape)), None)
+    if early is None:
+        return None
+    rows, columns = (-(-side // cells) for side, cells in zip(task.x.shape[-2:], grid, strict=True))
+    start, end = task.x.clone(), task.x.clone()
+    start[..., :rows, :columns] += 1
+    end[..., -rows:, -columns:] += 1
+    with torch.no_grad():
+        clean, *changed = (activation(task.model, x, early)[0] for x in (task.x, start, end))
+    first, last = (
+        torch.isclose(one, clean).all(1).logical_not().nonzero().flatten().tolist()
+        for one in changed
+    )
+    whole = bool(first) and bool(last) and last[-1] - first[0] + 1 == patches
+    return int(first[0]) if whole else None
 
 
 def _like(grid: Sequence[int], frame: tuple[int, int]) -> bool:

@@ -61,11 +61,20 @@ def blend(x: Tensor, reference: Tensor, mask: Tensor) -> Tensor:
     return reference + mask * (x - reference)
 
 
-def variation(mask: Tensor, power: float) -> Tensor:
-    """Sum of powered differences between neighboring cells."""
-    down = (mask[..., 1:, :] - mask[..., :-1, :]).abs()
-    right = (mask[..., 1:] - mask[..., :-1]).abs()
-    return down.pow(power).sum() + right.pow(power).sum()
+def variation(mask: Tensor, power: float, rounding: float = 0.0) -> Tensor:
+    """Sum of powered differences between neighboring cells.
+
+    Args:
+        mask: `(N, 1, h, w)`.
+        power: at least 1.
+        rounding: differences well below it cost nothing. With power 1 it has to be above 0: equal
+            cells have no slope then, instead of one that hangs on the last digit.
+    """
+    down = mask[..., 1:, :] - mask[..., :-1, :]
+    right = mask[..., 1:] - mask[..., :-1]
+    squares = torch.cat([down.flatten(), right.flatten()]).square()
+    total: Tensor = ((squares + rounding**2).pow(power / 2) - rounding**power).sum()
+    return total
 
 
 def score_of(task: Task, logits: Tensor, kind: str) -> Tensor:

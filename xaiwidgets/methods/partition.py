@@ -90,6 +90,9 @@ class Owen:
         self._tree = tree
         self._sums = torch.zeros(2, len(tree.groups), dtype=torch.float64)
         self._counts = torch.zeros_like(self._sums)
+        self._choices = torch.tensor(
+            [2.0 ** len(group.siblings) if group.halves else 0.0 for group in tree.groups]
+        )
         self._pending = 0.0
 
     def add(self, start: int, change: Tensor) -> None:
@@ -102,27 +105,25 @@ class Owen:
                 self._pending = answer
                 continue
             group = int(self._tree.asked[pair])
-            half = int(self._counts[:, group].sum()) % 2
+            # A choice and its opposite, which follow each other, go to the same half.
+            half = int(self._counts[:, group].sum()) // 2 % 2
             self._sums[half, group] += self._pending - answer
             self._counts[half, group] += 1
 
     def solved(self, total: float) -> list[Tensor]:
-        """Values of the segments, `(d,)`: from all answers, and from two halves once all groups
-        have been asked about.
+        """Values of the segments, `(d,)`: from all answers, and from two halves of them once each
+        group has either all answers that there are, which both share, or some in each half.
         """
         sums, counts = self._sums.sum(0), self._counts.sum(0)
-        found = [self._shared(total, sums, counts)]
-        if all(counts[place] > 0 for place, group in enumerate(self._tree.groups) if group.halves):
-            for half in (0, 1):
-                some = self._counts[half] > 0
-                found.append(
-                    self._shared(
-                        total,
-                        torch.where(some, self._sums[half], sums),
-                        torch.where(some, self._counts[half], counts),
-                    )
-                )
-        return found
+        whole = self._shared(total, sums, counts)
+        known = counts == self._choices
+        if not bool((known | (self._counts > 0).all(0)).all()):
+            return [whole]
+        parts = (
+            (torch.where(known, sums, half), torch.where(known, counts, count))
+            for half, count in zip(self._sums, self._counts, strict=True)
+        )
+        return [whole, *(self._shared(total, *part) for part in parts)]
 
     def _shared(self, total: float, sums: Tensor, counts: Tensor) -> Tensor:
         groups = self._tree.groups

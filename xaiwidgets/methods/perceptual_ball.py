@@ -13,8 +13,8 @@ strong is where the evidence lies.
 Details of our own: distances are relative, so that weights mean the same at every layer and for
 every network; by default the layers are the last ones with weights at each resolution (of a
 transformer, four evenly spaced blocks); Adam with one common scale for all pixels (with its own for
-each, all would change alike) and a thousandth of the input's range as its rate;
-pixels stay between black and white; the blur's sigma is a share of the shorter side.
+each, all would change alike) and a thousandth of the input's range as its rate; pixels stay between
+black and white; the blur's sigma is a share of the shorter side.
 """
 
 from __future__ import annotations

@@ -135,8 +135,6 @@ def test_what_is_slower_is_left_and_not_tried_again(clock: list[float]) -> None:
     assert len(tried) == 2
     assert parts[-1].ratio == 1
     assert all(part.ratio == 1 for part in _run(model)[1])
-    # What was learned of one patch size tells about another.
-    assert all(part.ratio == 1 for part in _run(model, 7)[1])
 
 
 def test_large_patches_are_not_even_tried() -> None:

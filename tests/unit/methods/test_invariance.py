@@ -159,6 +159,9 @@ def test_how_activations_are_written(method: str, params: dict[str, Any], style:
 @every_case
 def test_same_seed_same_numbers(method: str, params: dict[str, Any]) -> None:
     model = _model()
+    # The size that a run would settle on depends on the clock, and with it the last digit.
+    for kind in ("gradient", "forward"):
+        model._batchers[kind] = Batcher(model.device, 4)
     assert torch.equal(_value(model, method, params, 7), _value(model, method, params, 7))
 
 

@@ -77,7 +77,7 @@ def test_meaningful_perturbation(game: str) -> None:
         game=game,
         resolution=16,
         jitter=0,
-        l1=2e-4,
+        l1=1e-3,
         reference="mean",
     )
     value, told = found.value, found.diagnostics
@@ -216,7 +216,10 @@ def test_area_penalty_by_hand() -> None:
 def test_variation_by_hand() -> None:
     mask = torch.tensor([[1.0, 3.0], [0.0, 0.0]])[None, None]
     assert float(variation(mask, 1)) == 1 + 3 + 2
-    assert float(variation(mask, 3)) == 1 + 27 + 8
+    assert float(variation(mask, 3)) == pytest.approx(1 + 27 + 8)
+    assert float(variation(mask, 1, 0.1)) == pytest.approx(
+        sum(math.sqrt(d * d + 0.01) - 0.1 for d in (1, 3, 2, 0))
+    )
 
 
 @pytest.mark.parametrize(
@@ -227,6 +230,7 @@ def test_variation_by_hand() -> None:
         lambda mask: Blurs(_random(1, 2, 4, 5, seed=3), 2.0)(mask),
         lambda mask: area_penalty(mask, torch.tensor([0.3, 0.6])),
         lambda mask: variation(mask, 3),
+        lambda mask: variation(mask, 1, 0.01),
     ],
 )
 def test_gradients_of_the_pieces(function: Callable[[Tensor], Tensor]) -> None:
