@@ -25,7 +25,7 @@ def raw(name: str, dtype: torch.dtype = torch.float32) -> nn.Module:
         return plain_lite0().to(dtype)
     import torchvision
 
-    torch.manual_seed(SEEDS[name])
+    torch.manual_seed(SEEDS.get(name, 0))
     options = {"aux_logits": False, "init_weights": False} if name == "googlenet" else {}
     net = torchvision.models.get_model(name, weights=None, **options)
     if name == "vit_b_16":

@@ -3,8 +3,9 @@
     R_i(x) = (x_i - b_i) * integral over alpha from 0 to 1 of  d S_c(b + alpha (x - b)) / dx_i
 
 Sundararajan, Taly, Yan, "Axiomatic Attribution for Deep Networks", 2017 (arXiv 1703.01365), eq. 1.
-The integral is the midpoint rule on a fixed grid, alpha_j = (j + 1/2) / steps. Completeness says
-that R sums to S_c(x) - S_c(b); how far it misses is the completeness gap, reported always.
+The integral is the midpoint rule on a fixed grid, alpha_j = (j + 1/2) / steps, or one of the other
+rules of `path_grid`. Completeness says that R sums to S_c(x) - S_c(b); how far it misses is the
+completeness gap, reported always.
 
 The grid is visited in the order of a van der Corput sequence, so that an estimate from a few steps
 already spreads over the whole path.
@@ -20,10 +21,16 @@ import torch
 from torch import Tensor
 
 from xaiwidgets.engine.gradients import gradients
-from xaiwidgets.methods.baselines import BLANKS, blank
+from xaiwidgets.methods.baselines import blank
 from xaiwidgets.methods.estimate import Estimate, Task
+from xaiwidgets.methods.halves import agreement, half_of
 from xaiwidgets.methods.params import Choice, Range
+from xaiwidgets.methods.path import BASELINE, Line, completeness, line, scores
+from xaiwidgets.methods.path_grid import GRIDS, PROBES, Grid, adaptive, gauss_legendre, uniform
 from xaiwidgets.methods.registry import method
+
+# Steps that an early end takes at least.
+_FEWEST = 16
 
 
 @dataclass(frozen=True)
@@ -31,20 +38,20 @@ class PathChunk:
     """Steps of the path that are new since the last estimate.
 
     Attributes:
-        indices: their places on the grid, 0 to steps - 1.
-        alphas: where they lie, 0 (baseline) to 1 (photo).
+        grid: all the steps of the path.
+        indices: places of the new ones on it, 0 to steps - 1.
         scores: the target's logit there.
         probabilities: the target's probability there.
         gradients: gradient summed over channels, `(k, H, W)`.
         integrands: (photo - baseline) times gradient, summed over channels, `(k, H, W)`; their
-            mean over the grid is the heatmap.
+            sum over the grid by its weights is the heatmap.
         baseline: its pixels `(C, H, W)` in 0..1.
         baseline_score: the target's logit at the baseline.
         photo_score: the target's logit at the photo.
     """
 
+    grid: Grid
     indices: list[int]
-    alphas: list[float]
     scores: list[float]
     probabilities: list[float]
     gradients: Tensor
@@ -52,13 +59,6 @@ class PathChunk:
     baseline: Tensor
     baseline_score: float
     photo_score: float
-
-
-def _any_image(value: Any) -> Any:
-    from xaiwidgets.images import read_image
-
-    read_image(value)
-    return value
 
 
 @method(
@@ -74,62 +74,121 @@ def integrated_gradients(
     steps: Annotated[
         int, Range(1, 512, 1, "Steps", help="Points on the path from the baseline to the photo.")
     ] = 64,
-    baseline: Annotated[
-        Any,
+    baseline: Annotated[Any, BASELINE] = "black",
+    grid: Annotated[
+        str,
         Choice(
-            BLANKS,
-            "Baseline",
-            help="Where the path begins: the image that stands for 'nothing there'.",
-            also=_any_image,
-            also_text="an image",
+            GRIDS,
+            "Grid",
+            help="Where the steps lie: evenly, by Gauss and Legendre, or where the score moves.",
         ),
-    ] = "black",
+    ] = "uniform",
+    tolerance: Annotated[
+        float,
+        Range(
+            *(0, 0.5, 0.01, "Tolerance"),
+            help="Stop early once the relative completeness gap stays below this; 0 never stops.",
+        ),
+    ] = 0.0,
 ) -> Iterator[Estimate]:
     """Integrated gradients, `(C, H, W)`, in logits.
 
+    The grid "adaptive" asks for the score at 15 more places of the path first, without gradients.
+
+    With a `tolerance` it ends before all steps are taken, once the relative gap has stayed within
+    it while the number of steps doubled, at 16 steps at least: a gap may pass through zero by
+    chance. `total` is then lowered to the steps that were taken.
+
     Diagnostics: `completeness_gap` (sum of the attribution minus the difference of the scores, in
     logits), `completeness_relative` (its size relative to that difference), `score_photo`,
-    `score_baseline`.
+    `score_baseline`; `split_half` and `settled`, see `methods.halves`, from two interleaved halves
+    of the steps. The gap is a warning light; the picture settles long before it closes.
     """
+    path = line(task, baseline)
     pixels = blank(task, baseline)
-    start = task.model.pixels_to_input(pixels).reshape(task.x.shape)
-    difference = task.x - start
-    with torch.inference_mode():
-        ends = torch.cat([start, task.x])
-        baseline_score, photo_score = task.score(task.model.logits(ends, exact=task.exact)).tolist()
+    places = place_steps(task, path, grid, steps)
     order = spread(steps)
-    gathered = torch.zeros_like(task.x[0])
-    trapezoid = photo_score - baseline_score
+    sums = torch.zeros(2, *task.x.shape[1:], dtype=task.x.dtype, device=task.x.device)
+    closing = _Closing(tolerance, path.end_score - path.start_score)
 
     def inputs(first: int, last: int) -> Tensor:
-        alphas = [(order[k] + 0.5) / steps for k in range(first, last)]
-        weights = torch.tensor(alphas, dtype=task.x.dtype, device=task.x.device)
-        return torch.addcmul(start, difference, weights.reshape(-1, 1, 1, 1))
+        return path.points([places.alphas[k] for k in order[first:last]])
 
     for batch in gradients(task.model, steps, inputs, task.score, exact=task.exact):
-        gathered += batch.gradients.sum(0)
-        value = (gathered * difference[0] / batch.stop).contiguous().cpu()
-        gap = float(value.sum(dtype=torch.float64)) - trapezoid
-        indices = order[batch.start : batch.stop]
-        logits = batch.logits
+        integrands = (batch.gradients * path.difference).sum(1).cpu()
+        stop = batch.start
+        for row, change in enumerate(integrands.sum((1, 2), dtype=torch.float64).tolist()):
+            # One by one, so that neither the sums nor the end depend on the batch size.
+            weight = places.weights[order[stop]]
+            sums[half_of(stop)].add_(batch.gradients[row], alpha=weight)
+            stop += 1
+            if closing.closed(change, weight):
+                break
+        count = stop - batch.start
+        pictures = sums * path.difference
+        value = (pictures.sum(0) / closing.weight).contiguous().cpu()
+        logits = batch.logits[:count]
         chunk = PathChunk(
-            indices,
-            [(index + 0.5) / steps for index in indices],
+            places,
+            order[batch.start : stop],
             task.score(logits).tolist(),
             logits.softmax(1)[:, task.target].tolist(),
-            batch.gradients.sum(1).cpu(),
-            (batch.gradients * difference).sum(1).cpu(),
+            batch.gradients[:count].sum(1).cpu(),
+            integrands[:count],
             pixels,
-            baseline_score,
-            photo_score,
+            path.start_score,
+            path.end_score,
         )
-        diagnostics = {
-            "completeness_gap": gap,
-            "completeness_relative": abs(gap) / max(abs(trapezoid), 1e-12),
-            "score_photo": photo_score,
-            "score_baseline": baseline_score,
-        }
-        yield Estimate(value, batch.stop, steps, diagnostics, chunk)
+        told = completeness(value, path.start_score, path.end_score)
+        told |= agreement(*pictures.sum(1).cpu())
+        yield Estimate(value, stop, stop if closing.done else steps, told, chunk)
+        if closing.done:
+            return
+
+
+def place_steps(task: Task, path: Line, kind: str, steps: int) -> Grid:
+    if kind == "uniform":
+        return uniform(steps)
+    if kind == "gauss_legendre":
+        return gauss_legendre(steps)
+    between = [index / PROBES for index in range(1, PROBES)]
+
+    def evaluate(first: int, last: int) -> list[float]:
+        return scores(task, path.points(between[first:last]))
+
+    parts = task.model.batcher("forward").run(len(between), evaluate)
+    found = [score for _, _, part in parts for score in part]
+    return adaptive(steps, [path.start_score, *found, path.end_score])
+
+
+class _Closing:
+    """Watches the completeness gap step by step.
+
+    A gap passes through zero by chance now and then; it counts as closed when it stayed within
+    the tolerance while the number of steps doubled.
+
+    Attributes:
+        weight: of the steps so far.
+        done: whether the gap is closed.
+    """
+
+    def __init__(self, tolerance: float, whole: float) -> None:
+        self._limit = tolerance * abs(whole)
+        self._on = tolerance > 0
+        self._whole = whole
+        self._sum = self.weight = 0.0
+        self._count = self._open = 0
+        self.done = False
+
+    def closed(self, change: float, weight: float) -> bool:
+        """Take the next step's integrand, summed, and its weight; say whether that is enough."""
+        self._count += 1
+        self._sum += weight * change
+        self.weight += weight
+        if abs(self._sum / self.weight - self._whole) > self._limit:
+            self._open = self._count
+        self.done = self._on and self._count >= max(_FEWEST, 2 * self._open)
+        return self.done
 
 
 def spread(count: int) -> list[int]:

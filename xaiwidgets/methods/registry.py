@@ -32,6 +32,19 @@ _MODULES = (
     "score_cam",
     "ablation_cam",
     "layer_ixg",
+    "rise",
+    "lime",
+    "kernel_shap",
+    "expected_gradients",
+    "vit_cx",
+    "idgi",
+    "blur_ig",
+    "guided_ig",
+    "xrai",
+    "meaningful_perturbation",
+    "extremal_perturbation",
+    "phang_mask",
+    "perceptual_ball",
 )
 _known: dict[str, MethodSpec] = {}
 
