@@ -23,6 +23,9 @@ _MODULES = (
     "integrated_gradients",
     "smoothgrad",
     "occlusion",
+    "guided_backprop",
+    "deconvnet",
+    "rectgrad",
 )
 _known: dict[str, MethodSpec] = {}
 
