@@ -45,6 +45,10 @@ _MODULES = (
     "extremal_perturbation",
     "phang_mask",
     "perceptual_ball",
+    "guided_backprop",
+    "guided_grad_cam",
+    "deconvnet",
+    "rectgrad",
 )
 _known: dict[str, MethodSpec] = {}
 
