@@ -176,7 +176,8 @@ def explaining(
 ) -> Iterator[Estimate]:
     """The same as `explain`, step by step: yields ever better estimates.
 
-    Args and errors are those of `explain`; they are checked at the call, not at the first step.
+    Args and errors are those of `explain`; they are checked at the call, not at the first step
+    (but for a method that cannot take `settled`).
     """
     enough = _check_settled(settled)
     task = make_task(model, image, target, seed=seed, exact=_exact(precision))
@@ -206,9 +207,10 @@ def explain(
             depend on the batch size, and that is measured).
         precision: "fast" folds batch normalization into convolutions, "exact" runs the network
             as it is written. They differ by rounding.
-        settled: stop once the picture's expected correlation with the one it is going to reaches
-            this, 0.5 to 1 (`diagnostics["settled"]`); `None` does all the work. For methods that
-            average over samples, positions or steps.
+        settled: end at the first estimate whose `diagnostics["settled"]`, its expected correlation
+            with the picture that it is going to, reaches this, 0.5 to 1, after 16 evaluations at
+            least; `None` does all the work. For methods that average over samples, steps or
+            positions. Where that is depends on the batch size, as estimates come once a batch.
         progress: show a bar; `None` shows one when it takes longer than a second.
         **params: the method's own, see `xaiwidgets.methods()`.
 
@@ -250,9 +252,11 @@ _FEWEST = 16
 def _check_settled(settled: Any) -> float | None:
     if settled is None:
         return None
-    number = isinstance(settled, float | int) and not isinstance(settled, bool)
-    if not number or not 0.5 <= settled <= 1:
-        raise ValueError(f"settled must be a number from 0.5 to 1, or None, not {settled!r}.")
+    allowed = "settled must be a number from 0.5 to 1, or None for all the work"
+    if isinstance(settled, bool) or not isinstance(settled, float | int | np.number):
+        raise TypeError(f"{allowed}, not {settled!r}.")
+    if not 0.5 <= settled <= 1:
+        raise ValueError(f"{allowed}, not {settled!r}.")
     return float(settled)
 
 
@@ -260,16 +264,19 @@ def _until_settled(
     steps: Iterator[Estimate], method: str, enough: float | None
 ) -> Iterator[Estimate]:
     """The estimates up to the first that is settled enough, which is made the last."""
-    if enough is None:
-        yield from steps
-        return
+    return steps if enough is None else _settling(steps, method, enough)
+
+
+def _settling(steps: Iterator[Estimate], method: str, enough: float) -> Iterator[Estimate]:
     for estimate in steps:
         found = estimate.diagnostics.get("settled")
         if found is None:
             raise ValueError(
-                f'"{method}" does not say how settled its picture is: leave out settled={enough:g}.'
+                f'"{method}" does not tell how far its picture has settled, so it cannot end when '
+                f"that reaches {enough:g}. Leave settled= out; methods that average over samples, "
+                "steps or positions take it."
             )
-        if found >= enough and estimate.done >= _FEWEST:
+        if found >= enough and estimate.done >= min(_FEWEST, estimate.total):
             yield replace(estimate, total=estimate.done)
             return
         yield estimate

@@ -334,6 +334,19 @@ def test_hand_made_case(inplace: bool) -> None:
     check(ixg.map, [[0, 4], [25, 25]])
 
 
+def test_guided_grad_cam() -> None:
+    """Guided backprop [[0, 1, 1, 1], [1, 3, 3, 2], ...] times the enlarged [[0, 4], [28, 32.5]]."""
+    net = BasicModel_ConvNet_One_Conv()
+    toy = Model(net, preprocess="identity", device="cpu", dtype=F64)
+    photo = torch.arange(16, dtype=F64).reshape(1, 4, 4)
+    found = xai.explain(toy, photo, "guided_grad_cam", 0, layer="relu1").attribution[0]
+    # Bilinear: 0, 1, 3, 4 above and 28, 29.125, 31.375, 32.5 below, a quarter of the way between.
+    quarter, three = [7, 8.03125, 10.09375, 11.125], [21, 22.09375, 24.28125, 25.375]
+    lines = [[0, 1, 3, 4], quarter, three, [28, 29.125, 31.375, 32.5]]
+    guided = [[0, 1, 1, 1], [1, 3, 3, 2], [1, 3, 3, 2], [1, 2, 2, 1]]
+    np.testing.assert_allclose(found, np.array(lines) * np.array(guided), rtol=0, atol=1e-6)
+
+
 def test_weights_of_grad_cam_plus_plus_by_hand() -> None:
     """Four channels on two places; alpha = 1 / (2 + sum(A) g) wherever g is not 0."""
     from xaiwidgets.methods.grad_cam_plus_plus import _weights

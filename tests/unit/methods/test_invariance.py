@@ -30,6 +30,15 @@ SMALL: dict[str, list[dict[str, Any]]] = {
         {"patch_size": 8, "stride": 5},
         {"patch_size": 9, "stride": 9, "fill": "noise", "score": "logit"},
     ],
+    "cam": [{}],
+    "grad_cam": [{}, {"layer": "norm2"}],
+    "grad_cam_plus_plus": [{}],
+    "xgrad_cam": [{}],
+    "layer_cam": [{"layer": "norm1"}],
+    "eigen_cam": [{}],
+    "score_cam": [{"layer": "second"}],
+    "layer_ixg": [{}, {"layer": "norm2"}],
+    "ablation_cam": [{}, {"layer": "second"}],
     "rise": [
         {"masks": 13, "cells": 4},
         {"masks": 11, "cells": 3, "p": 0.3, "estimator": "paper", "fill": "blur"},
@@ -62,15 +71,10 @@ SMALL: dict[str, list[dict[str, Any]]] = {
         {"iterations": 3, "resolution": 8, "out": "probability"},
     ],
     "perceptual_ball": [{"iterations": 6}, {"iterations": 6, "layers": ["first", "third"]}],
-    "cam": [{}],
-    "grad_cam": [{}, {"layer": "norm2"}],
-    "grad_cam_plus_plus": [{}],
-    "xgrad_cam": [{}],
-    "layer_cam": [{"layer": "norm1"}],
-    "eigen_cam": [{}],
-    "score_cam": [{"layer": "second"}],
-    "layer_ixg": [{}, {"layer": "norm2"}],
-    "ablation_cam": [{}, {"layer": "second"}],
+    "guided_backprop": [{}],
+    "guided_grad_cam": [{}, {"layer": "norm2"}],
+    "deconvnet": [{}],
+    "rectgrad": [{"q": 60}, {"q": 20, "padding_trick": True}],
 }
 CASES = [(method, params) for method, several in SMALL.items() for params in several]
 every_case = pytest.mark.parametrize(
@@ -266,6 +270,7 @@ def test_network_is_left_as_it_was(method: str, params: dict[str, Any], end: str
     for kind in ("gradient", "forward"):
         model._batchers[kind] = Batcher(model.device, 1)
     steps = estimates(make_task(model, _photo(), 2), method, params)
+    hooks = _state(model.net)["hooks"], _state(model.fast)["hooks"]
     if end == "success":
         last_of(steps)
     elif end == "cancel":
@@ -280,6 +285,7 @@ def test_network_is_left_as_it_was(method: str, params: dict[str, Any], end: str
         with pytest.raises(ZeroDivisionError):
             last_of(steps)
     _same(before, _state(net))
+    assert hooks == (_state(model.net)["hooks"], _state(model.fast)["hooks"])
     for module in (model.net, model.fast):
         assert not any(p.requires_grad for p in module.parameters())
         assert all(p.grad is None for p in module.parameters())

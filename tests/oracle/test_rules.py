@@ -1,0 +1,126 @@
+"""Backward rules against Captum and module hooks, on networks of the usual kinds."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import captum.attr
+import pytest
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from tests.oracle.nets import _settle_norms, distance, plain_lite0
+from xaiwidgets.explanation import estimates, make_task
+from xaiwidgets.methods.estimate import Task, last_of
+from xaiwidgets.model import Model
+
+SIDE = 64
+RECTIFIED = ("resnet18", "vgg16", "googlenet", "efficientnet_lite0")
+
+
+@functools.cache
+def net(name: str) -> nn.Module:
+    """In float64, with normalizations that do something."""
+    if name == "efficientnet_lite0":
+        return plain_lite0().double()
+    torch.manual_seed(3)
+    options = {"aux_logits": False, "init_weights": False} if name == "googlenet" else {}
+    found = torchvision.models.get_model(name, weights=None, **options).double()
+    if any(isinstance(module, nn.BatchNorm2d) for module in found.modules()):
+        torch.set_default_dtype(torch.float64)
+        try:
+            _settle_norms(found)
+        finally:
+            torch.set_default_dtype(torch.float32)
+    return found.eval()
+
+
+@functools.cache
+def task(name: str) -> Task:
+    preprocess = {"mean": [0.45] * 3, "std": [0.25] * 3, "size": SIDE}
+    model = Model(net(name), preprocess, device="cpu", dtype=torch.float64)
+    pixels = torch.rand(3, SIDE, SIDE, generator=torch.Generator().manual_seed(4))
+    return make_task(model, pixels)
+
+
+def ours(name: str, method: str, **params: Any) -> Tensor:
+    return last_of(estimates(task(name), method, params)).value
+
+
+class Hooked(torch.overrides.TorchFunctionMode):
+    """Plain tensor hooks on the input of every ReLU, which is all that these rules need."""
+
+    def __init__(self, rule: Any) -> None:
+        super().__init__()
+        self.rule = rule
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        called = getattr(func, "__name__", "")
+        if called not in ("relu", "hardtanh"):
+            return func(*args, **(kwargs or {}))
+        z = args[0].clone()
+        a = z.detach().clamp(0, 6 if called == "hardtanh" else None)
+        linear = z * 1
+        linear.register_hook(lambda g: self.rule(z.detach(), a, g))
+        return a + linear - linear.detach()
+
+
+def by_hooks(name: str, rule: Any) -> Tensor:
+    x = task(name).x.clone().requires_grad_()
+    with Hooked(rule):
+        logits = net(name)(x)
+    return torch.autograd.grad(logits[0, task(name).target], x)[0]
+
+
+def clipped(name: str, z: Tensor) -> Tensor:
+    return z < 6 if name == "efficientnet_lite0" else torch.ones_like(z, dtype=torch.bool)
+
+
+@pytest.mark.parametrize("name", RECTIFIED)
+def test_guided_backprop(name: str) -> None:
+    def rule(z: Tensor, a: Tensor, g: Tensor) -> Tensor:
+        return g.clamp(min=0) * (z > 0) * clipped(name, z)
+
+    assert distance(ours(name, "guided_backprop"), by_hooks(name, rule)) < 1e-9
+
+
+@pytest.mark.parametrize("name", RECTIFIED)
+def test_deconvnet(name: str) -> None:
+    def rule(z: Tensor, a: Tensor, g: Tensor) -> Tensor:
+        return g.clamp(min=0)
+
+    assert distance(ours(name, "deconvnet"), by_hooks(name, rule)) < 1e-9
+
+
+@pytest.mark.parametrize("q", [40.0, 90.0])
+@pytest.mark.parametrize("name", RECTIFIED)
+def test_rectgrad(name: str, q: float) -> None:
+    def rule(z: Tensor, a: Tensor, g: Tensor) -> Tensor:
+        ranked = (a * g).flatten().sort().values
+        threshold = ranked[round(q / 100 * (len(ranked) - 1))]
+        return g * (a * g > threshold)
+
+    expected = task(name).x * by_hooks(name, rule)
+    assert distance(ours(name, "rectgrad", q=q), expected) < 1e-9
+
+
+@pytest.mark.parametrize("name", ["resnet18", "vgg16"])
+def test_captum_agrees_where_activations_are_modules(name: str) -> None:
+    x, target = task(name).x, task(name).target
+    for method, theirs in (
+        ("guided_backprop", captum.attr.GuidedBackprop),
+        ("deconvnet", captum.attr.Deconvolution),
+    ):
+        expected = theirs(net(name)).attribute(x.clone(), target)
+        assert distance(ours(name, method), expected) < 1e-9
+
+
+def test_captum_misses_functional_activations() -> None:
+    """On GoogLeNet it gives the plain gradient; ours is what hooks on each call give."""
+    x, target = task("googlenet").x, task("googlenet").target
+    theirs = captum.attr.GuidedBackprop(net("googlenet")).attribute(x.clone(), target)
+    plain = captum.attr.Saliency(net("googlenet")).attribute(x.clone(), target, abs=False)
+    assert distance(theirs, plain) == 0
+    assert distance(ours("googlenet", "guided_backprop"), plain) > 0.5

@@ -1,0 +1,157 @@
+"""The operations that rules act on, under whatever name a network calls them.
+
+``nn.ReLU``, ``F.relu``, ``torch.relu_`` and ``x.clamp(min=0)`` all reach a ``TorchFunctionMode`` as
+function objects. Here each is read as one `Call` with its arguments by name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+Function = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a known operation.
+
+    Attributes:
+        name: of the operation, whatever it was called as.
+        function: does it out of place.
+        args: by name, without `inplace` and `out`.
+        writes: it was asked for in place, on its first argument.
+    """
+
+    name: str
+    function: Function
+    args: dict[str, Any]
+    writes: bool = False
+
+    @property
+    def input(self) -> Any:
+        """The first argument."""
+        return next(iter(self.args.values()), None)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """An argument, or `default` where it was not given (or given as `None`)."""
+        value = self.args.get(name)
+        return default if value is None else value
+
+    def apply(self, x: Tensor) -> Any:
+        """The operation with another first argument, out of place."""
+        _, *rest = self.args
+        return self.function(x, **{name: self.args[name] for name in rest})
+
+
+@dataclass(frozen=True)
+class _Known:
+    name: str
+    function: Function
+    parameters: tuple[str, ...]
+    writes: bool
+
+
+_KNOWN: dict[Function, _Known] = {}
+
+
+def _know(name: str, parameters: str, spelled: Iterable[str], function: Function) -> None:
+    """List the spellings of an operation: in `F`, in `torch` and as a method, in place or not."""
+    names = tuple(parameters.split())
+    for spelling in spelled:
+        for owner in (F, torch, Tensor):
+            for ending in ("", "_"):
+                found = getattr(owner, spelling + ending, None)
+                if found is not None:
+                    _KNOWN[found] = _Known(name, function, names, bool(ending))
+
+
+for _name, _parameters in {
+    "relu": "input inplace",
+    "relu6": "input inplace",
+    "hardtanh": "input min_val max_val inplace",
+    "threshold": "input threshold value inplace",
+    "leaky_relu": "input negative_slope inplace",
+    "rrelu": "input lower upper training inplace",
+    "elu": "input alpha inplace",
+    "celu": "input alpha inplace",
+    "selu": "input inplace",
+    "silu": "input inplace",
+    "mish": "input inplace",
+    "hardswish": "input inplace",
+    "hardsigmoid": "input inplace",
+    "softplus": "input beta threshold",
+    "softsign": "input",
+    "logsigmoid": "input",
+    "tanhshrink": "input",
+}.items():
+    _know(_name, _parameters, [_name], getattr(F, _name))
+_know("prelu", "input weight", ["prelu"], F.prelu)
+_know("gelu", "input approximate", ["gelu"], F.gelu)
+for _name in ("sigmoid", "tanh", "exp", "log", "sqrt", "rsqrt", "square", "erf", "abs", "log1p"):
+    _know(_name, "input", [_name], getattr(torch, _name))
+_know("clamp", "input min max", ["clamp", "clip"], torch.clamp)
+_know("clamp", "input min", ["clamp_min"], torch.clamp)
+_know("clamp", "input max", ["clamp_max"], torch.clamp)
+for _name in ("conv1d", "conv2d", "conv3d"):
+    _know(
+        _name,
+        "input weight bias stride padding dilation groups",
+        [_name],
+        getattr(torch, _name),
+    )
+for _name in ("max_pool1d", "max_pool2d", "max_pool3d"):
+    _know(
+        _name,
+        "input kernel_size stride padding dilation ceil_mode return_indices",
+        [_name, f"{_name}_with_indices"],
+        getattr(F, _name),
+    )
+
+
+def read_call(function: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
+    """What is called, or `None` for an operation that is not known here."""
+    try:
+        known = _KNOWN.get(function)
+    except TypeError:
+        return None
+    if known is None or len(args) > len(known.parameters):
+        return None
+    named = dict(zip(known.parameters, args, strict=False)) | kwargs
+    inplace = bool(named.pop("inplace", False))
+    if named.pop("out", None) is not None:
+        return None
+    # Bookkeeping of torch.nn.functional, of no concern to what is computed.
+    named.pop("_stacklevel", None)
+    return Call(known.name, known.function, named, known.writes or inplace)
+
+
+def tensors(values: Any) -> Iterator[Tensor]:
+    """Every tensor in nested lists, tuples and dictionaries."""
+    for value in values:
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, list | tuple):
+            yield from tensors(value)
+        elif isinstance(value, dict):
+            yield from tensors(value.values())
+
+
+_WRITING = re.compile("__(setitem|i(add|sub|mul|truediv|div|floordiv|mod|pow|and|or|xor))__")
+
+
+def written(function: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Tensor]:
+    """The tensors that a call writes to, as far as its name and arguments tell."""
+    found = list(tensors([kwargs.get("out")]))
+    name = getattr(function, "__name__", "")
+    marked = (name.endswith("_") and not name.endswith("__")) or _WRITING.fullmatch(name)
+    call = read_call(function, args, kwargs)
+    if marked or kwargs.get("inplace") or (call is not None and call.writes):
+        found += list(tensors([args[0] if args else kwargs.get("input")]))
+    return found
