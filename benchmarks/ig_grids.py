@@ -34,9 +34,9 @@ from xaiwidgets.engine.gradients import gradients
 from xaiwidgets.explanation import make_task
 from xaiwidgets.methods.estimate import Task
 from xaiwidgets.methods.halves import correlation
+from xaiwidgets.methods.integrated_gradients import place_steps
 from xaiwidgets.methods.path import Line, line
 from xaiwidgets.methods.path_grid import GRIDS, PROBES, Grid
-from xaiwidgets.methods.integrated_gradients import place_steps
 from xaiwidgets.model import Model
 
 NETS = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")

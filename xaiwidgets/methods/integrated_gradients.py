@@ -147,6 +147,7 @@ def integrated_gradients(
 
 
 def place_steps(task: Task, path: Line, kind: str, steps: int) -> Grid:
+    """The steps of one of `GRIDS`; "adaptive" runs the network for it."""
     if kind == "uniform":
         return uniform(steps)
     if kind == "gauss_legendre":
