@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from xaiwidgets.engine.logits import check_finite
 from xaiwidgets.inside.deep_dream import check_seed
 from xaiwidgets.methods import registry
 from xaiwidgets.methods.estimate import Estimate, Task, last_of
 from xaiwidgets.methods.params import check_all
-from xaiwidgets.model import Model
+from xaiwidgets.model import Model, Prepared
 from xaiwidgets.progress import bar
 
 if TYPE_CHECKING:
@@ -117,9 +118,17 @@ def heatmap(attribution: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def make_task(
-    model: Model, image: Any, target: Any = None, *, seed: int = 0, exact: bool = False
+    model: Model,
+    image: Any,
+    target: Any = None,
+    *,
+    seed: int = 0,
+    exact: bool = False,
+    logits: Tensor | None = None,
 ) -> Task:
     """Prepare the photo, run the model once, and settle the class.
+
+    With a photo that is prepared already, and its `logits`, `(1, K)`, nothing is run.
 
     Raises:
         ValueError: for a class that the model does not have, or a model that gives NaN.
@@ -130,9 +139,9 @@ def make_task(
             "Wrap a network with xai.Model(net), or take one from xai.load()."
         )
     seed = check_seed(seed)
-    prepared = model.prepare(image)
+    prepared = image if isinstance(image, Prepared) else model.prepare(image)
     with torch.inference_mode():
-        logits = model.logits(prepared.input, exact=exact)
+        logits = model.logits(prepared.input, exact=exact) if logits is None else logits
         kept = torch.float64 if logits.dtype == torch.float64 else torch.float32
         logits = logits[0].to("cpu", kept)
     logits = logits.clone()
@@ -180,7 +189,7 @@ def explaining(
     (but for a method that cannot take `settled`).
     """
     enough = _check_settled(settled)
-    task = make_task(model, image, target, seed=seed, exact=_exact(precision))
+    task = make_task(model, image, target, seed=seed, exact=exact_of(precision))
     return _until_settled(estimates(task, method, params), method, enough)
 
 
@@ -222,7 +231,7 @@ def explain(
     checked = check_all(spec.name, spec.parameters, params)
     enough = _check_settled(settled)
     began = time.perf_counter()
-    task = make_task(model, image, target, seed=seed, exact=_exact(precision))
+    task = make_task(model, image, target, seed=seed, exact=exact_of(precision))
     steps = _until_settled(estimates(task, spec.name, checked), spec.name, enough)
     last = last_of(bar(steps, spec.name, progress, lambda step: (step.done, step.total)))
     return finished(task, spec.name, checked, last, time.perf_counter() - began)
@@ -282,7 +291,8 @@ def _settling(steps: Iterator[Estimate], method: str, enough: float) -> Iterator
         yield estimate
 
 
-def _exact(precision: Any) -> bool:
+def exact_of(precision: Any) -> bool:
+    """Whether this precision runs networks as they are written, or raise ValueError."""
     if precision not in ("fast", "exact"):
         raise ValueError(f'precision must be "fast" or "exact", not {precision!r}.')
     return bool(precision == "exact")

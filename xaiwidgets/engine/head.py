@@ -1,8 +1,4 @@
-"""The part of a network behind a place: its gradients, and many runs of it alone.
-
-`gradients_at` runs the network once and builds no graph below the places: there the pass goes on
-with a fresh leaf. The leaf is a copy, so that an in-place activation behind the place changes
-neither the activation that is reported nor the point at which the gradient is taken.
+"""The part of a network behind a place, and many runs of it alone.
 
 `Head` runs the part behind the place alone, for any number of activations at once: what comes
 before it is answered from a record (`xaiwidgets.engine.trunk`). The true activation is run along
@@ -13,13 +9,12 @@ into the record, is run in full from the photo instead: slower, never different.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from xaiwidgets.engine.batching import Batcher, is_out_of_memory
-from xaiwidgets.engine.gradients import Score
 from xaiwidgets.engine.places import Place, swapped
 from xaiwidgets.engine.survey import Surveyed
 from xaiwidgets.engine.trunk import DivergedError, Trunk
@@ -27,70 +22,6 @@ from xaiwidgets.engine.trunk import DivergedError, Trunk
 # What rows of one batch may hold in all; a head that keeps its weights busy wants many rows.
 _BYTES = {"cpu": 16 << 20, "cuda": 256 << 20}
 _MOST_ROWS = 64
-
-
-class At(NamedTuple):
-    """A network at a place, for one photo.
-
-    Attributes:
-        activation: what the place gave, as a map `(C, h, w)`.
-        gradient: of the score towards it, `(C, h, w)`.
-        elsewhere: largest absolute gradient towards what is no part of the map (class token,
-            registers), 0 for maps.
-    """
-
-    activation: Tensor
-    gradient: Tensor
-    elsewhere: float
-
-
-def gradients_at(model: Surveyed, x: Tensor, places: list[Place], score: Score) -> list[At]:
-    """Activations and gradients at some places, of one pass of the network.
-
-    Args:
-        model: the network.
-        x: one normalized photo, `(1, C, H, W)`.
-        places: all of the same precision.
-        score: picks one number of each row of logits.
-
-    Raises:
-        ValueError: when the score does not depend on a place.
-    """
-    leaves: dict[int, Tensor] = {}
-
-    def keep(index: int) -> Any:
-        def replace(output: Tensor) -> Tensor:
-            begins = not output.requires_grad
-            node = output.detach().clone().requires_grad_(True) if begins else output.clone()
-            leaves[index] = node
-            # A copy of its own: what follows may work in place.
-            return node.clone()
-
-        return replace
-
-    order = range(len(places))
-    with torch.enable_grad(), swapped(model, places, [keep(index) for index in order]):
-        total = score(model.logits(x, exact=places[0].exact)).sum()
-    nodes = [leaves[index] for index in order]
-    found: tuple[Tensor | None, ...] = (None,) * len(nodes)
-    if total.requires_grad:
-        found = torch.autograd.grad(total, nodes, allow_unused=True)
-    result = []
-    for place, node, gradient in zip(places, nodes, found, strict=True):
-        if gradient is None:
-            raise ValueError(
-                f'The score does not depend on layer "{place.name}" through differentiable '
-                "operations. Choose another layer, or a method that needs no gradient."
-            )
-        grid = place.grid
-        part = grid.to_map(gradient)
-        elsewhere = 0.0
-        if grid.extra:
-            count = grid.height * grid.width
-            rest = (gradient[:, : grid.first], gradient[:, grid.first + count :])
-            elsewhere = max(float(each.abs().max()) for each in rest if each.numel())
-        result.append(At(grid.to_map(node.detach())[0], part[0], elsewhere))
-    return result
 
 
 def activation_at(model: Surveyed, x: Tensor, place: Place) -> Tensor:

@@ -160,7 +160,8 @@ def swapped(
 
     def swap(index: int, output: Any) -> Any:
         reached[index] += 1
-        return replace[index](output)
+        with results.paused():
+            return replace[index](output)
 
     def hook_of(index: int) -> Any:
         count = 0
@@ -175,16 +176,15 @@ def swapped(
 
         return hook
 
-    of_results = {}
+    of_results = {place.result: i for i, place in enumerate(places) if place.result is not None}
+    results = _Results(of_results, swap)
     try:
         for index, place in enumerate(places):
-            if place.result is not None:
-                of_results[place.result] = index
-            else:
+            if place.result is None:
                 module = net.get_submodule(place.name)
                 handles.append(module.register_forward_hook(hook_of(index)))
         if of_results:
-            with _Results(of_results, swap):
+            with results:
                 yield
         else:
             yield
@@ -209,12 +209,22 @@ class _Results(TorchFunctionMode):
         self._wanted = wanted
         self._swap = swap
         self._counts = dict.fromkeys((shape for shape, _ in wanted), 0)
+        self._paused = False
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Within it nothing counts: what is done to a result is no operator of the network."""
+        before, self._paused = self._paused, True
+        try:
+            yield
+        finally:
+            self._paused = before
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         result = func(*args, **(kwargs or {}))
-        if isinstance(result, Tensor):
+        if isinstance(result, Tensor) and not self._paused:
             shape = tuple(result.shape[1:])
             if shape in self._counts:
                 self._counts[shape] += 1

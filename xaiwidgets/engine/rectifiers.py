@@ -18,7 +18,7 @@ from torch import Tensor
 from xaiwidgets.engine.gradients import Network, Score
 from xaiwidgets.engine.graph import is_closed, names, nodes, operation
 from xaiwidgets.engine.operators import Call
-from xaiwidgets.engine.rules import Handler, Rules, pulled_back, ruled, score_gradient
+from xaiwidgets.engine.rules import Handler, Rules, ruled, ruled_pass, score_gradient
 
 Gate = Callable[["Rectifier", Tensor], Tensor]
 """Takes a rectifier and what arrives at its output, gives what its input gets."""
@@ -144,14 +144,49 @@ def rectified(
     Raises:
         ValueError: when there is nothing to act on, or a rectifier that cannot be reached.
     """
-    rules = Rules(dict.fromkeys(_TITLES, _handler(gate)) | (more or {}))
-    acted: list[Acted] = []
+    return RectifiedPass(model, x, exact=exact, more=more).back(score, gate, title)
 
-    def check(logits: Tensor, _x: Tensor) -> None:
-        acted.append(_acted(rules, logits, title))
 
-    found, _ = pulled_back(model, rules, x, score_gradient(score), check, exact=exact)
-    return found, acted[0]
+class RectifiedPass:
+    """One forward pass, and ways back through it with the rectifiers' replaced by any gate.
+
+    Args:
+        model: the network.
+        x: inputs, `(N, C, H, W)`.
+        exact: run the network without conv-BN folding.
+        more: rules for operations that are no rectifiers.
+
+    Raises:
+        ValueError: when the logits do not depend on the input.
+    """
+
+    def __init__(
+        self,
+        model: Network,
+        x: Tensor,
+        *,
+        exact: bool = False,
+        more: dict[str, Handler] | None = None,
+    ) -> None:
+        self._gate: Gate | None = None
+        self._rules = Rules(dict.fromkeys(_TITLES, _handler(self._gated)) | (more or {}))
+        self._leaf, self._logits = ruled_pass(model, self._rules, x, exact=exact)
+
+    def back(
+        self, score: Score, gate: Gate, title: str, *, again: bool = False
+    ) -> tuple[Tensor, Acted]:
+        """As `rectified`; with `again` the graph stays for more."""
+        acted = _acted(self._rules, self._logits, title)
+        start = score_gradient(score)(self._logits.detach())
+        self._gate = gate
+        # The rules' own operations must not meet the rules.
+        with torch.enable_grad():
+            (found,) = torch.autograd.grad(self._logits, self._leaf, start, retain_graph=again)
+        return found, acted
+
+    def _gated(self, unit: Rectifier, arriving: Tensor) -> Tensor:
+        assert self._gate is not None
+        return self._gate(unit, arriving)
 
 
 def _handler(gate: Gate) -> Handler:

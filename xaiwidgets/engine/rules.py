@@ -169,20 +169,32 @@ def pulled_back(
     Raises:
         ValueError: when the score does not depend on the input.
     """
-    x = x.detach().contiguous(memory_format=model.memory_format).requires_grad_(True)
+    leaf, logits = ruled_pass(model, rules, x, exact=exact)
     with torch.enable_grad():
-        with rules:
-            logits = model.logits(x, exact=exact)
-        if not logits.requires_grad:
-            raise ValueError(
-                "The score does not depend on the image through differentiable operations, so "
-                "nothing can be sent back to it. Use a method that needs no gradients, such as "
-                "occlusion, or remove torch.no_grad / detach from the network's forward."
-            )
-        check(logits, x)
+        check(logits, leaf)
         # The rules' own operations must not meet the rules.
-        (found,) = torch.autograd.grad(logits, x, start(logits.detach()))
+        (found,) = torch.autograd.grad(logits, leaf, start(logits.detach()))
     return found, logits.detach()
+
+
+def ruled_pass(
+    model: Network, rules: Rules, x: Tensor, *, exact: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Run the network under rules: the input and the logits, with the graph between them.
+
+    Raises:
+        ValueError: when the logits do not depend on the input.
+    """
+    x = x.detach().contiguous(memory_format=model.memory_format).requires_grad_(True)
+    with torch.enable_grad(), rules:
+        logits = model.logits(x, exact=exact)
+    if not logits.requires_grad:
+        raise ValueError(
+            "The score does not depend on the image through differentiable operations, so "
+            "nothing can be sent back to it. Use a method that needs no gradients, such as "
+            "occlusion, or remove torch.no_grad / detach from the network's forward."
+        )
+    return x, logits
 
 
 def score_gradient(score: Score) -> Callable[[Tensor], Tensor]:

@@ -17,9 +17,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from xaiwidgets.engine.head import Head
 from xaiwidgets.methods.cams import LayerName, linear_head, place_of, shown
 from xaiwidgets.methods.estimate import Estimate, Task
+from xaiwidgets.methods.passes import head_of
 from xaiwidgets.methods.registry import method
 
 
@@ -29,6 +29,7 @@ from xaiwidgets.methods.registry import method
     paper="Desai, Ramaswamy: Ablation-CAM: Gradient-free Localization (2020)",
     url="https://doi.org/10.1109/WACV45572.2020.9093360",
     needs="a layer with spatial extent",
+    shares=("head",),
 )
 def ablation_cam(task: Task, *, layer: LayerName = None) -> Iterator[Estimate]:
     """Ablation-CAM, `(H, W)`, never negative, in units of the activation.
@@ -40,7 +41,7 @@ def ablation_cam(task: Task, *, layer: LayerName = None) -> Iterator[Estimate]:
         ValueError: when the score is 0, of which nothing can be lost.
     """
     place = place_of(task, layer)
-    head = Head(task.model, task.x, place, task.logits)
+    head = head_of(task, place)
     activation = head.activation
     score = float(task.score(task.logits[None]))
     if score == 0:

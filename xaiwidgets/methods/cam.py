@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from xaiwidgets.engine.head import Head
 from xaiwidgets.methods.cams import LayerName, linear_head, place_of, shown
 from xaiwidgets.methods.estimate import Estimate, Task
+from xaiwidgets.methods.passes import head_of
 from xaiwidgets.methods.registry import method
 
 
@@ -23,6 +23,7 @@ from xaiwidgets.methods.registry import method
     paper="Zhou et al.: Learning Deep Features for Discriminative Localization (2016)",
     url="https://arxiv.org/abs/1512.04150",
     needs="global average pooling followed by one linear layer",
+    shares=("head",),
 )
 def cam(task: Task, *, layer: LayerName = None) -> Iterator[Estimate]:
     """CAM, `(H, W)`, signed, in logits.
@@ -34,7 +35,7 @@ def cam(task: Task, *, layer: LayerName = None) -> Iterator[Estimate]:
         ValueError: for a network, or a layer of it, that CAM is not defined for.
     """
     place = place_of(task, layer)
-    head = Head(task.model, task.x, place, task.logits)
+    head = head_of(task, place)
     linear = linear_head(task, head)
     if linear is None:
         raise ValueError(

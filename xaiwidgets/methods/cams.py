@@ -18,10 +18,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from xaiwidgets.engine.head import At, Head, gradients_at
+from xaiwidgets.engine.blocks import block_places
+from xaiwidgets.engine.head import Head
+from xaiwidgets.engine.passes import At
 from xaiwidgets.engine.places import Place, last_place, named_place
 from xaiwidgets.methods.estimate import Estimate, Task
 from xaiwidgets.methods.params import Layer
+from xaiwidgets.methods.passes import gradients_at, once
 
 LayerName = Annotated[
     str | None,
@@ -52,9 +55,14 @@ def place_of(task: Task, layer: str | None) -> Place:
     Raises:
         ValueError: for a layer that is not there or cannot be shown as a map.
     """
-    if layer is None:
-        return last_place(task.model, task.x, exact=task.exact)
-    return named_place(task.model, task.x, layer, exact=task.exact)
+    if layer is not None:
+        return named_place(task.model, task.x, layer, exact=task.exact)
+    return once(task, "last", lambda: last_place(task.model, task.x, exact=task.exact))
+
+
+def blocks_of(task: Task) -> list[Place]:
+    """The outputs of the network's blocks, see `xaiwidgets.engine.blocks`."""
+    return once(task, "blocks", lambda: block_places(task.model, task.x, exact=task.exact))
 
 
 def at_place(task: Task, place: Place) -> At:
@@ -63,7 +71,7 @@ def at_place(task: Task, place: Place) -> At:
     Raises:
         ValueError: when only tokens that are no patches have a gradient.
     """
-    (at,) = gradients_at(task.model, task.x, [place], task.score)
+    (at,) = gradients_at(task, [place])
     if at.elsewhere > 0 and not bool(at.gradient.any()):
         raise ValueError(
             f'The score depends on layer "{place.name}" only through its class token or '

@@ -18,8 +18,9 @@ from collections.abc import Iterator
 
 from torch import Tensor
 
-from xaiwidgets.engine.rectifiers import Rectifier, rectified
+from xaiwidgets.engine.rectifiers import Rectifier
 from xaiwidgets.methods.estimate import Estimate, Task
+from xaiwidgets.methods.passes import rectified
 from xaiwidgets.methods.registry import method
 
 
@@ -34,13 +35,12 @@ def deconvolved(_unit: Rectifier, arriving: Tensor) -> Tensor:
     paper="Zeiler, Fergus: Visualizing and Understanding Convolutional Networks (2014)",
     url="https://arxiv.org/abs/1311.2901",
     needs="gradients, ReLU or a relative",
+    shares=("rectifiers",),
 )
 def deconvnet(task: Task) -> Iterator[Estimate]:
     """DeconvNet, `(C, H, W)`, in units of logit per input unit.
 
     Diagnostics and errors are those of guided backprop.
     """
-    found, acted = rectified(
-        task.model, task.x, task.score, deconvolved, "DeconvNet", exact=task.exact
-    )
+    found, acted = rectified(task, deconvolved, "DeconvNet")
     yield Estimate(found[0].contiguous().cpu(), 1, 1, acted.diagnostics(), acted)

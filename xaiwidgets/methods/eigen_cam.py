@@ -14,9 +14,9 @@ from collections.abc import Iterator
 
 import torch
 
-from xaiwidgets.engine.head import activation_at
 from xaiwidgets.methods.cams import LayerName, place_of, shown
 from xaiwidgets.methods.estimate import Estimate, Task
+from xaiwidgets.methods.passes import activation_at
 from xaiwidgets.methods.registry import method
 
 
@@ -26,6 +26,7 @@ from xaiwidgets.methods.registry import method
     paper="Muhammad, Yeasin: Eigen-CAM: Class Activation Map using Principal Components (2020)",
     url="https://arxiv.org/abs/2008.00299",
     needs="a layer with spatial extent",
+    shares=("layer",),
 )
 def eigen_cam(task: Task, *, layer: LayerName = None) -> Iterator[Estimate]:
     """Eigen-CAM, `(H, W)`, in units of the activation; the same for every class.
@@ -34,7 +35,7 @@ def eigen_cam(task: Task, *, layer: LayerName = None) -> Iterator[Estimate]:
     activations' sum of squares that lies along that direction.
     """
     place = place_of(task, layer)
-    activation = activation_at(task.model, task.x, place)
+    activation = activation_at(task, place)
     # On the CPU: small, and the same on all devices.
     rows = activation.flatten(1).T.to("cpu", torch.float64)
     _, values, directions = torch.linalg.svd(rows, full_matrices=False)

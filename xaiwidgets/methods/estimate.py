@@ -12,6 +12,7 @@ from torch import Tensor
 
 if TYPE_CHECKING:
     from xaiwidgets.engine.gradients import Score
+    from xaiwidgets.engine.passes import Shared
     from xaiwidgets.model import Model, Prepared
 
 
@@ -52,6 +53,8 @@ class Task:
         logits: clean logits of the photo, `(K,)`, on the CPU.
         seed: seeds everything random in a method, at least 0.
         exact: run the network as it is written, without conv-BN folding.
+        shared: passes of this photo that other methods and classes use too, where there are any;
+            see `xaiwidgets.methods.passes`.
     """
 
     model: Model
@@ -60,6 +63,7 @@ class Task:
     logits: Tensor
     seed: int = 0
     exact: bool = False
+    shared: Shared | None = field(default=None, repr=False, compare=False)
 
     @property
     def x(self) -> Tensor:

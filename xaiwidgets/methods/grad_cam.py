@@ -21,6 +21,7 @@ from xaiwidgets.methods.registry import method
     paper="Selvaraju et al.: Grad-CAM: Visual Explanations from Deep Networks (2017)",
     url="https://arxiv.org/abs/1610.02391",
     needs="gradients, a layer with spatial extent",
+    shares=("layer",),
 )
 def grad_cam(task: Task, *, layer: LayerName = None) -> Iterator[Estimate]:
     """Grad-CAM, `(H, W)`, never negative, in logits per mean activation.

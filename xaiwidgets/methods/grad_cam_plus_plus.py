@@ -27,6 +27,7 @@ from xaiwidgets.methods.registry import method
     paper="Chattopadhyay et al.: Grad-CAM++: Improved Visual Explanations (2018)",
     url="https://arxiv.org/abs/1710.11063",
     needs="gradients, a layer with spatial extent",
+    shares=("layer",),
 )
 def grad_cam_plus_plus(task: Task, *, layer: LayerName = None) -> Iterator[Estimate]:
     """Grad-CAM++, `(H, W)`, never negative.

@@ -20,8 +20,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from xaiwidgets.engine.rectifiers import Rectifier, rectified
+from xaiwidgets.engine.rectifiers import Rectifier
 from xaiwidgets.methods.estimate import Estimate, Task
+from xaiwidgets.methods.passes import rectified
 from xaiwidgets.methods.registry import method
 
 
@@ -36,6 +37,7 @@ def guided(unit: Rectifier, arriving: Tensor) -> Tensor:
     paper="Springenberg et al.: Striving for Simplicity: The All Convolutional Net (2015)",
     url="https://arxiv.org/abs/1412.6806",
     needs="gradients, ReLU or a relative",
+    shares=("rectifiers",),
 )
 def guided_backprop(task: Task) -> Iterator[Estimate]:
     """Guided backprop, `(C, H, W)`, in units of logit per input unit.
@@ -46,7 +48,5 @@ def guided_backprop(task: Task) -> Iterator[Estimate]:
     Raises:
         ValueError: when the network has no rectifier that can be reached.
     """
-    found, acted = rectified(
-        task.model, task.x, task.score, guided, "Guided backprop", exact=task.exact
-    )
+    found, acted = rectified(task, guided, "Guided backprop")
     yield Estimate(found[0].contiguous().cpu(), 1, 1, acted.diagnostics(), acted)

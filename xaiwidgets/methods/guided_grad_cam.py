@@ -23,6 +23,7 @@ from xaiwidgets.methods.registry import method
     paper="Selvaraju et al.: Grad-CAM: Visual Explanations from Deep Networks (2017)",
     url="https://arxiv.org/abs/1610.02391",
     needs="gradients, ReLU or a relative, a layer with spatial extent",
+    shares=("layer", "rectifiers"),
 )
 def guided_grad_cam(task: Task, *, layer: LayerName = None) -> Iterator[Estimate]:
     """Guided Grad-CAM, `(C, H, W)`, signed.

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from xaiwidgets.engine.gradients import gradient
 from xaiwidgets.methods.estimate import Estimate, Task
+from xaiwidgets.methods.passes import input_gradient
 from xaiwidgets.methods.registry import method
 
 
@@ -21,8 +21,9 @@ from xaiwidgets.methods.registry import method
     paper="Shrikumar et al.: Not Just a Black Box (2016)",
     url="https://arxiv.org/abs/1605.01713",
     needs="gradients",
+    shares=("input",),
 )
 def input_x_gradient(task: Task) -> Iterator[Estimate]:
     """Input times gradient, `(C, H, W)`, in logits; the input is the normalized one."""
-    found, _ = gradient(task.model, task.x, task.score, exact=task.exact)
+    found = input_gradient(task)
     yield Estimate((found * task.x)[0].contiguous().cpu(), 1, 1)

@@ -21,6 +21,7 @@ from xaiwidgets.methods.registry import method
     paper="Jiang et al.: LayerCAM: Exploring Hierarchical Class Activation Maps (2021)",
     url="https://doi.org/10.1109/TIP.2021.3089943",
     needs="gradients, a layer with spatial extent",
+    shares=("layer",),
 )
 def layer_cam(task: Task, *, layer: LayerName = None) -> Iterator[Estimate]:
     """LayerCAM, `(H, W)`, never negative, in logits.

@@ -19,11 +19,10 @@ from typing import Annotated
 
 import torch
 
-from xaiwidgets.engine.blocks import block_places
-from xaiwidgets.engine.head import gradients_at
-from xaiwidgets.methods.cams import LayerMap, at_place, enlarged, place_of
+from xaiwidgets.methods.cams import LayerMap, at_place, blocks_of, enlarged, place_of
 from xaiwidgets.methods.estimate import Estimate, Task
 from xaiwidgets.methods.params import Layer, Range
+from xaiwidgets.methods.passes import gradients_at
 from xaiwidgets.methods.registry import method
 
 
@@ -33,6 +32,7 @@ from xaiwidgets.methods.registry import method
     paper="Qiang et al.: AttCAT: Attentive Class Activation Tokens (2022), without attention",
     url="https://papers.nips.cc/paper_files/paper/2022/hash/20e45668fefa793bd9f2edf19be12c4b-Abstract-Conference.html",
     needs="gradients, layers with spatial extent",
+    shares=("blocks",),
 )
 def layer_ixg(
     task: Task,
@@ -60,14 +60,14 @@ def layer_ixg(
         places = [place_of(task, layer)]
         found = [at_place(task, places[0])]
     else:
-        blocks = block_places(task.model, task.x, exact=task.exact)
+        blocks = blocks_of(task)
         places = blocks[skip_first : len(blocks) - skip_last]
         if not places:
             raise ValueError(
                 f"skip_first={skip_first} and skip_last={skip_last} leave none of the network's "
                 f"{len(blocks)} blocks. Skip at most {len(blocks) - 1} in all."
             )
-        found = gradients_at(task.model, task.x, places, task.score)
+        found = gradients_at(task, places)
     value = torch.zeros(height, width, dtype=task.x.dtype)
     maps = []
     for place, at in zip(places, found, strict=True):

@@ -66,6 +66,9 @@ class MethodSpec:
         needs: what it asks of the model.
         parameters: by name, in order.
         function: the method itself.
+        shares: what it takes of a pass that other methods can take too: "input" (the gradient
+            there), "layer" (the last layer, or that of its parameter), "blocks", "head",
+            "rectifiers".
     """
 
     name: str
@@ -76,6 +79,7 @@ class MethodSpec:
     needs: str
     parameters: dict[str, Parameter]
     function: Function
+    shares: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         parameters = ", ".join(f"{p.name}={p.default!r}" for p in self.parameters.values())
@@ -83,14 +87,20 @@ class MethodSpec:
 
 
 def method(
-    *, title: str, family: str, paper: str, url: str, needs: str
+    *,
+    title: str,
+    family: str,
+    paper: str,
+    url: str,
+    needs: str,
+    shares: tuple[str, ...] = (),
 ) -> Callable[[Function], Function]:
     """Register the function below as the method of its name."""
 
     def register(function: Function) -> Function:
         name = function.__name__
         _known[name] = MethodSpec(
-            name, title, family, paper, url, needs, read_parameters(function), function
+            name, title, family, paper, url, needs, read_parameters(function), function, shares
         )
         return function
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from xaiwidgets.engine.gradients import gradient
 from xaiwidgets.methods.estimate import Estimate, Task
+from xaiwidgets.methods.passes import input_gradient
 from xaiwidgets.methods.registry import method
 
 
@@ -22,8 +22,9 @@ from xaiwidgets.methods.registry import method
     paper="Simonyan, Vedaldi, Zisserman: Deep Inside Convolutional Networks (2013)",
     url="https://arxiv.org/abs/1312.6034",
     needs="gradients",
+    shares=("input",),
 )
 def saliency(task: Task) -> Iterator[Estimate]:
     """The gradient of the target's logit, `(C, H, W)`, in units of logit per input unit."""
-    found, _ = gradient(task.model, task.x, task.score, exact=task.exact)
+    found = input_gradient(task)
     yield Estimate(found[0].contiguous().cpu(), 1, 1)

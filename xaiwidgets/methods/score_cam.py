@@ -19,10 +19,10 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from xaiwidgets.engine.head import activation_at
 from xaiwidgets.engine.masking import masked_logits
 from xaiwidgets.methods.cams import LayerName, enlarged, place_of, shown
 from xaiwidgets.methods.estimate import Estimate, Task
+from xaiwidgets.methods.passes import activation_at
 from xaiwidgets.methods.registry import method
 
 
@@ -32,6 +32,7 @@ from xaiwidgets.methods.registry import method
     paper="Wang et al.: Score-CAM: Score-Weighted Visual Explanations (2020)",
     url="https://arxiv.org/abs/1910.01279",
     needs="a layer with spatial extent",
+    shares=("layer",),
 )
 def score_cam(task: Task, *, layer: LayerName = None) -> Iterator[Estimate]:
     """Score-CAM, `(H, W)`, never negative, in units of the activation.
@@ -39,7 +40,7 @@ def score_cam(task: Task, *, layer: LayerName = None) -> Iterator[Estimate]:
     `detail` of its estimates is a `LayerMap`. Diagnostics: `channels` that were seen through.
     """
     place = place_of(task, layer)
-    activation = activation_at(task.model, task.x, place)
+    activation = activation_at(task, place)
     height, width = task.x.shape[-2:]
     spread = activation.amax((1, 2)) - activation.amin((1, 2))
     # Channels that vary most come first, so that an early picture shows most.

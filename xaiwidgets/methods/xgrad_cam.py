@@ -25,6 +25,7 @@ from xaiwidgets.methods.registry import method
     paper="Fu et al.: Axiom-based Grad-CAM (2020)",
     url="https://arxiv.org/abs/2008.02312",
     needs="gradients, a layer with spatial extent",
+    shares=("layer",),
 )
 def xgrad_cam(task: Task, *, layer: LayerName = None) -> Iterator[Estimate]:
     """XGrad-CAM, `(H, W)`, never negative.

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from xaiwidgets.engine.head import Head, activation_at, gradients_at
+from xaiwidgets.engine.head import Head, activation_at
+from xaiwidgets.engine.passes import gradients_at
 from xaiwidgets.engine.places import last_place, named_place
 from xaiwidgets.engine.tokens import Grid
 from xaiwidgets.model import Model
