@@ -17,16 +17,20 @@ from xaiwidgets._version import __version__
 from xaiwidgets.methods.registry import methods
 
 if TYPE_CHECKING:
+    from xaiwidgets.comparison import Comparison, compare
     from xaiwidgets.explanation import Explanation, explain, explaining
     from xaiwidgets.inside.deep_dream import Dream, deep_dream
     from xaiwidgets.model import Model
     from xaiwidgets.samples import load, photo, photos
+    from xaiwidgets.widgets.compare import Compare
     from xaiwidgets.widgets.deep_dream import DeepDream
     from xaiwidgets.widgets.integrated_gradients import IntegratedGradients
     from xaiwidgets.widgets.occlusion import Occlusion
     from xaiwidgets.widgets.smoothgrad import SmoothGrad
 
 __all__ = [
+    "Compare",
+    "Comparison",
     "DeepDream",
     "Dream",
     "Explanation",
@@ -35,6 +39,7 @@ __all__ = [
     "Occlusion",
     "SmoothGrad",
     "__version__",
+    "compare",
     "deep_dream",
     "explain",
     "explaining",
@@ -46,6 +51,8 @@ __all__ = [
 
 # Names are fetched when first used, so that importing the package costs next to nothing.
 _HOME = {
+    "Comparison": "comparison",
+    "compare": "comparison",
     "Explanation": "explanation",
     "explain": "explanation",
     "explaining": "explanation",
@@ -55,6 +62,7 @@ _HOME = {
     "load": "samples",
     "photo": "samples",
     "photos": "samples",
+    "Compare": "widgets.compare",
     "DeepDream": "widgets.deep_dream",
     "IntegratedGradients": "widgets.integrated_gradients",
     "Occlusion": "widgets.occlusion",

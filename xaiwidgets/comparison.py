@@ -26,7 +26,7 @@ from xaiwidgets.evaluation.similarity import similarity
 from xaiwidgets.explanation import Explanation, estimates, exact_of, finished, make_task
 from xaiwidgets.inside.deep_dream import check_seed
 from xaiwidgets.methods import registry
-from xaiwidgets.methods.estimate import Estimate, Task
+from xaiwidgets.methods.estimate import Estimate, Task, last_of
 from xaiwidgets.methods.params import check_all
 from xaiwidgets.methods.registry import MethodSpec
 from xaiwidgets.model import Model, Prepared
@@ -132,7 +132,9 @@ def make_plan(models: Any, images: Any, methods: Any, targets: Any) -> Plan:
     count = int(np.prod([len(items) for items in axes.values()]))
     if count > MOST:
         each = " x ".join(f"{len(axes[axis])} {axis}s" for axis in AXES)
-        raise ValueError(f"{each} are {count} maps; at most {MOST} can be compared. Leave some out.")
+        raise ValueError(
+            f"{each} are {count} maps; at most {MOST} can be compared. Leave some out."
+        )
     return Plan(axes)
 
 
@@ -259,8 +261,7 @@ def make_shared(
             continue  # the method itself will say so
     inputs = any("input" in chosen.spec.shares for chosen in sharing)
     shared = Shared(model, x, places, inputs=inputs, exact=exact)
-    for key, value in found.items():
-        shared.once(key, lambda value=value: value)
+    shared.keep(found)
     return shared
 
 
@@ -359,13 +360,11 @@ def compare(
     def run() -> Iterator[int]:
         for count, cell in enumerate(cells, 1):
             began = time.perf_counter()
-            last: Estimate | None = None
             try:
-                for last in runner.steps(cell):
-                    pass
+                last = last_of(runner.steps(cell))
             except (ValueError, TypeError) as error:
                 errors[plan.key(cell)] = str(error)
-            if last is not None and plan.key(cell) not in errors:
+            else:
                 seconds = time.perf_counter() - began
                 explanations[plan.key(cell)] = runner.finished(cell, last, seconds)
             yield count

@@ -120,7 +120,9 @@ class Pass:
         if total.requires_grad:
             found = torch.autograd.grad(total, ends, retain_graph=again, allow_unused=True)
         of_input = None if self._input is None else found[0]
-        return Pulled(of_input, dict(zip(self._nodes, found[len(ends) - len(nodes) :], strict=True)))
+        return Pulled(
+            of_input, dict(zip(self._nodes, found[len(ends) - len(nodes) :], strict=True))
+        )
 
     def at(self, place: Place, pulled: Pulled) -> At:
         """Activation and gradient of a place.
@@ -192,6 +194,10 @@ class Shared:
             self._kept[key] = make()
         kept: T = self._kept[key]
         return kept
+
+    def keep(self, known: dict[str, Any]) -> None:
+        """Answer `once` with what is known already."""
+        self._kept.update(known)
 
     def logits(self) -> Tensor | None:
         """Of the photo, `(1, K)`."""

@@ -3,8 +3,8 @@
 - Spearman: the correlation of the ranks of their values, or of their magnitudes, -1..1. Ties share
   their mean rank. Used so by Adebayo et al., "Sanity Checks for Saliency Maps", 2018
   (arXiv 1810.03292), sec. 4, with and without magnitudes.
-- SSIM: mean structural similarity, Wang, Bovik, Sheikh, Simoncelli, "Image Quality Assessment", 2004
-  (IEEE TIP 13), eq. 13, with a uniform window of 7 x 7. Each map is divided by its largest
+- SSIM: mean structural similarity, Wang, Bovik, Sheikh, Simoncelli, "Image Quality Assessment",
+  2004 (IEEE TIP 13), eq. 13, with a uniform window of 7 x 7. Each map is divided by its largest
   magnitude first, so that the range of values is 2. -1..1, 1 for equal maps.
 - Top-k overlap: the share of one map's k highest values that are among the other's k highest too,
   0..1; Ghorbani, Abid, Zou, "Interpretation of Neural Networks is Fragile", 2019
@@ -17,6 +17,7 @@ A measure is not defined for a map that is the same everywhere, but for the over
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -71,7 +72,8 @@ def _ssim(one: Map, other: Map) -> float:
         return float("nan")
     from skimage.metrics import structural_similarity
 
-    return float(structural_similarity(one, other, data_range=2, win_size=window))
+    measure: Any = structural_similarity
+    return float(measure(one, other, data_range=2, win_size=window))
 
 
 def _overlap(one: Map, other: Map) -> float:
@@ -114,8 +116,7 @@ def similarity(maps: Sequence[Any], measure: str = "spearman") -> Map:
         ValueError: for an unknown measure, or what is no map.
     """
     check_measure(measure)
-    for found in similarities(maps, [measure]):
-        pass
+    (found,) = deque(similarities(maps, [measure]), maxlen=1)
     return found[measure]
 
 

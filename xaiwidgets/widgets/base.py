@@ -24,7 +24,41 @@ from xaiwidgets.widgets.traits import ImageTrait, TargetTrait, declare
 _LARGEST_FILE = 200 << 20
 
 
-class ExplanationWidget(RunningWidget):
+class PanelWidget(RunningWidget):
+    """A panel in the page, its result as state, and a picture for where it cannot be live."""
+
+    _esm = front_end.script()
+    _css = front_end.styles()
+
+    _id = t.Unicode("").tag(sync=True)
+    _kind = t.Unicode("").tag(sync=True)
+    _title = t.Unicode("").tag(sync=True)
+    _paper = t.Dict().tag(sync=True)
+    _colormaps = t.Dict().tag(sync=True)
+    _result = t.Bytes(b"").tag(sync=True)
+    _result_info = t.Dict().tag(sync=True)
+
+    def __init__(self, kind: str, **traits: Any) -> None:
+        super().__init__(_id=uuid.uuid4().hex, _kind=kind, _colormaps=colormaps.tables(), **traits)
+
+    def _still(self) -> bytes:
+        """The result as a PNG."""
+        raise NotImplementedError
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        bundle = super()._repr_mimebundle_(**kwargs)
+        if not isinstance(bundle, tuple):
+            return bundle
+        # A notebook that is not trusted shows this picture instead of the live widget.
+        data, metadata = bundle
+        try:
+            data = {**data, "image/png": base64.b64encode(self._still()).decode("ascii")}
+        except Exception:
+            log.exception("The still picture could not be made.")
+        return data, metadata
+
+
+class ExplanationWidget(PanelWidget):
     """A photo, parameters that are traits, and a job that keeps the result up to date.
 
     Attributes:
@@ -35,28 +69,18 @@ class ExplanationWidget(RunningWidget):
         error: what went wrong, in short.
     """
 
-    _esm = front_end.script()
-    _css = front_end.styles()
-
     _kind_name: ClassVar[str] = ""
     _parameters: ClassVar[dict[str, Parameter]] = {}
     """Parameters a change of which asks for a new result."""
     _local: ClassVar[dict[str, Parameter]] = {}
     """Parameters of the view alone."""
 
-    _id = t.Unicode("").tag(sync=True)
-    _kind = t.Unicode("").tag(sync=True)
-    _title = t.Unicode("").tag(sync=True)
-    _paper = t.Dict().tag(sync=True)
     _photo = t.Bytes(b"").tag(sync=True)
     _photo_name = t.Unicode("").tag(sync=True)
     _categories: t.List[Any] = t.List().tag(sync=True)
     _top: t.List[Any] = t.List().tag(sync=True)
     _target_info = t.Dict().tag(sync=True)
     _params: t.List[Any] = t.List().tag(sync=True)
-    _colormaps = t.Dict().tag(sync=True)
-    _result = t.Bytes(b"").tag(sync=True)
-    _result_info = t.Dict().tag(sync=True)
     _extra = t.Bytes(b"").tag(sync=True)
     _extra_info = t.Dict().tag(sync=True)
 
@@ -100,10 +124,8 @@ class ExplanationWidget(RunningWidget):
         checked = check_all(type(self).__name__, known, given)
         begin = self._begin(image, checked)
         super().__init__(
-            _id=uuid.uuid4().hex,
-            _kind=self._kind_name,
+            self._kind_name,
             _params=[plain(parameter.to_dict()) for parameter in self._parameters.values()],
-            _colormaps=colormaps.tables(),
             **checked,
             **begin,
             **traits,
@@ -160,18 +182,6 @@ class ExplanationWidget(RunningWidget):
             if parameter.kind in ("float", "int") or value != parameter.default:
                 told.append(f"{name}={value!r}")
         return f"{type(self).__name__}({', '.join([*told, self.status])})"
-
-    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        bundle = super()._repr_mimebundle_(**kwargs)
-        if not isinstance(bundle, tuple):
-            return bundle
-        # A notebook that is not trusted shows this picture instead of the live widget.
-        data, metadata = bundle
-        try:
-            data = {**data, "image/png": base64.b64encode(self._still()).decode("ascii")}
-        except Exception:
-            log.exception("The still picture could not be made.")
-        return data, metadata
 
     # --- changes
 

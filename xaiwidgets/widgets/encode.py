@@ -34,6 +34,12 @@ def int8(values: Tensor) -> tuple[bytes, float]:
     return (values * (127 / scale)).round().to(torch.int8).cpu().numpy().tobytes(), scale
 
 
+def int16(values: NDArray[Any]) -> tuple[bytes, float]:
+    """Signed 16-bit integers, row by row, and their scale: value = integer * scale / 32767."""
+    scale = float(np.abs(values).max()) or 1.0
+    return np.rint(values * (32767 / scale)).astype("<i2").tobytes(), scale
+
+
 def picture(pixels: Tensor | NDArray[np.uint8]) -> Image.Image:
     """Pixels `(C, H, W)` in 0..1, or uint8 `(H, W, 3)`, as an image."""
     if isinstance(pixels, Tensor):
