@@ -41,7 +41,7 @@ export function shell(context: Context): HTMLElement {
           )
         : null,
       photoName,
-      photoButtons(context, view.stages),
+      photoButtons(context, view.stages, view.usesPhoto),
     ),
     view.usesTarget === false ? null : classChips(context),
     h(
@@ -60,6 +60,6 @@ export function shell(context: Context): HTMLElement {
     ),
     toolbar(context, view.usesMap !== false),
   );
-  acceptPhotos(context, root);
+  if (view.usesPhoto !== false) acceptPhotos(context, root);
   return root;
 }

@@ -140,6 +140,8 @@ export interface StageOptions {
   coloring?: "view" | "heat";
   /** Opacity over the image; default `view.opacity`. Without an image maps are opaque. */
   opacity?: number;
+  /** What gets the full color, where that is not the map's own matter. */
+  limit?: (view: ViewState) => number | undefined;
   /** Draw on top, in image pixels (the context is scaled and moved already). */
   decorate?: (context: CanvasRenderingContext2D, pixel: number) => void;
   /** Value under the cursor, as text. Default: of `map`. */
@@ -153,6 +155,7 @@ export interface StageOptions {
 }
 
 export interface Stage {
+  title?: string;
   element: HTMLElement;
   /** Paint again before the next frame; called for you when a store above changes. */
   repaint(): void;
@@ -176,6 +179,8 @@ export interface PanelView {
   usesMap?: boolean;
   /** False: class chips are left out. */
   usesTarget?: boolean;
+  /** False: the photo cannot be changed in the page. */
+  usesPhoto?: boolean;
   /** What stands in the status line when idle. */
   status?: Store<string>;
 }

@@ -103,10 +103,7 @@ class Compare(PanelWidget):
         self._states = [self._first_state(cell) for cell in self._order]
         self._ended: Kept[int] = Kept(self._pack, lambda index: self._size(index), bundle=0)
         self._stream.attach(self._ended)
-        axes = {
-            axis: [{"label": item.label, "title": item.title} for item in items]
-            for axis, items in self._plan.axes.items()
-        }
+        axes = {axis: [item.title for item in items] for axis, items in self._plan.axes.items()}
         super().__init__(
             "compare",
             columns=self._best_columns() if columns is None else columns,
@@ -219,7 +216,7 @@ class Compare(PanelWidget):
                 return True
         return False
 
-    def _pictures(self) -> list[dict[str, Any]]:
+    def _pictures(self) -> list[bytes]:
         """The frame of each model and image, all of one size so that a cursor is at one place."""
         models, images = (range(len(self._plan.axes[axis])) for axis in ("model", "image"))
         first = self._runner.prepared(0, 0).pixels
@@ -228,8 +225,7 @@ class Compare(PanelWidget):
         for model in models:
             for image in images:
                 frame = _like(self._runner.prepared(model, image).pixels, first)
-                made = encode.jpeg(frame, 92) if many else encode.png(frame)
-                shown.append({"model": model, "image": image, "bytes": made})
+                shown.append(encode.jpeg(frame, 92) if many else encode.png(frame))
         return shown
 
     # --- the job
@@ -389,7 +385,7 @@ class Compare(PanelWidget):
         with self._lock:
             found = [each for _, each in sorted(self._found.items())]
         if not found:
-            return bytes(self._photos[0]["bytes"])
+            return bytes(self._photos[0])
         pictures = [Image.fromarray(still.overlay(e.pixels, e.heatmap)) for e in found]
         columns = min(_STILL_COLUMNS, max(1, len(self._plan.axes["method"])), len(found))
         rows = -(-len(found) // columns)

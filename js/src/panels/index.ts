@@ -1,4 +1,5 @@
 import type { Panel } from "../types.ts";
+import { compare } from "./compare.ts";
 import { deepDream } from "./deep_dream.ts";
 import { integratedGradients } from "./integrated_gradients.ts";
 import { occlusion } from "./occlusion.ts";
@@ -10,4 +11,5 @@ export const panels: Record<string, Panel> = {
   smoothgrad,
   occlusion,
   deep_dream: deepDream,
+  compare,
 };

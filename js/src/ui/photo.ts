@@ -5,9 +5,10 @@ import type { Context, Stage } from "../types.ts";
 import { button } from "./button.ts";
 
 const GAP = 12;
+const LABEL = 28;
 const SAVED_WIDTH = 448;
 
-export function photoButtons(context: Context, stages: Stage[]): HTMLElement {
+export function photoButtons(context: Context, stages: Stage[], usesPhoto = true): HTMLElement {
   const { session, signal } = context;
   const file = h("input", {
     type: "file",
@@ -26,11 +27,12 @@ export function photoButtons(context: Context, stages: Stage[]): HTMLElement {
   return h(
     "div",
     { class: "xai-actions" },
-    file,
-    button("Photo …", () => file.click(), {
-      signal,
-      title: "Choose a photo; or drop one here, or paste it",
-    }),
+    usesPhoto && file,
+    usesPhoto &&
+      button("Photo …", () => file.click(), {
+        signal,
+        title: "Choose a photo; or drop one here, or paste it",
+      }),
     button("Save PNG", () => save(stages, name()), { signal, title: "Save the pictures as PNG" }),
   );
 }
@@ -70,19 +72,30 @@ async function sendPhoto({ session }: Context, file: File): Promise<void> {
   session.send({ kind: "photo", name: file.name }, [await file.arrayBuffer()]);
 }
 
-/** Every stage side by side, at least `SAVED_WIDTH` wide each. */
-export function composed(stages: Stage[]): HTMLCanvasElement {
+/** Every stage, at least `SAVED_WIDTH` wide each: side by side, or in rows with their titles. */
+export function composed(stages: Stage[], across = 0): HTMLCanvasElement {
   const pictures = stages.map((stage) => stage.render(SAVED_WIDTH));
   const canvas = document.createElement("canvas");
-  const widths = pictures.map((picture) => picture.width);
-  canvas.width = widths.reduce((sum, width) => sum + width + GAP, -GAP);
-  canvas.height = Math.max(...pictures.map((picture) => picture.height));
+  const columns = across || stages.length;
+  const label = across ? LABEL : 0;
+  const width = Math.max(...pictures.map((picture) => picture.width)) + GAP;
+  const height = Math.max(...pictures.map((picture) => picture.height)) + GAP + label;
+  canvas.width = width * columns - GAP;
+  canvas.height = height * Math.ceil(stages.length / columns) - GAP;
   const pen = canvas.getContext("2d");
-  let left = 0;
-  for (const picture of pictures) {
-    pen?.drawImage(picture, left, 0);
-    left += picture.width + GAP;
+  if (!pen) return canvas;
+  if (across) {
+    pen.fillStyle = "#fff";
+    pen.fillRect(0, 0, canvas.width, canvas.height);
+    pen.fillStyle = "#000";
+    pen.font = "20px sans-serif";
   }
+  pictures.forEach((picture, place) => {
+    const left = width * (place % columns);
+    const top = height * Math.floor(place / columns) + label;
+    if (across) pen.fillText(stages[place]?.title ?? "", left, top - 8, width - GAP);
+    pen.drawImage(picture, left, top);
+  });
   return canvas;
 }
 

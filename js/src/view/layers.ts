@@ -30,8 +30,10 @@ export class MapLayer {
   get(map: ScalarMap, view: ViewState, over: boolean): Painted | null {
     if (map.width * map.height !== map.values.length || map.values.length === 0) return null;
     const heat = this.options.coloring === "heat";
+    const fixed = this.options.limit?.(view);
     const key = [
       map,
+      fixed,
       this.context.session.get("_colormaps"),
       ...(heat ? [] : [over, view.sign, view.clip, view.threshold, view.box, view.colormap]),
     ];
@@ -39,7 +41,7 @@ export class MapLayer {
       return this.#painted;
     }
     this.#key = key;
-    this.#painted = heat ? this.#heat(map) : this.#view(map, view, over);
+    this.#painted = heat ? this.#heat(map) : this.#view(map, view, over, fixed);
     return this.#painted;
   }
 
@@ -50,12 +52,12 @@ export class MapLayer {
     return { canvas, values: map.values, table, low: "0 %", high: percent(limit), box: null };
   }
 
-  #view(map: ScalarMap, view: ViewState, over: boolean): Painted {
+  #view(map: ScalarMap, view: ViewState, over: boolean, fixed?: number): Painted {
     const values = withSign(map.values, view.sign);
     const signed = view.sign === "signed";
     const name = fitting(view.colormap, view.sign);
     const table = this.context.session.table(name);
-    const limit = limitOf(values, view.clip);
+    const limit = fixed ?? limitOf(values, view.clip);
     const box = view.box ? largestComponent({ ...map, values }, view.threshold) : null;
     let shown = values;
     if (view.box) {

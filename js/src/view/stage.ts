@@ -129,6 +129,7 @@ export function createStage(context: Context, options: StageOptions): Stage {
   repaint();
 
   return {
+    title: options.title,
     element,
     repaint,
     render(minimum = 0) {
