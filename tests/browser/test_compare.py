@@ -47,6 +47,8 @@ def test_compare(lab: LabPage) -> None:
     expect(refused.first).to_contain_text("CAM needs a layer that is followed by global average")
     assert page.get("[len(w.results), len(w.results.errors), w.error]") == [4, 2, ""]
 
+    expect(root.get_by_role("button", name="Go on")).to_be_hidden()
+
     # One view for all, without a word to the kernel.
     with lab.traffic() as traffic:
         drawn(page).first.focus()
