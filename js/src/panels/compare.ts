@@ -4,7 +4,14 @@ import { button } from "../ui/button.ts";
 import { composed } from "../ui/photo.ts";
 import { createStage } from "../view/stage.ts";
 import { choose, similarityTable } from "./compare_similarity.ts";
-import { AXES, type Axis, type Cell, type Comparison, comparison } from "./compare_state.ts";
+import {
+  AXES,
+  type Axis,
+  type Cell,
+  type CellState,
+  type Comparison,
+  comparison,
+} from "./compare_state.ts";
 import { picture } from "./pixels.ts";
 
 const PLURAL = { method: "methods", target: "classes", image: "images", model: "models" };
@@ -66,14 +73,11 @@ export function compare(context: Context): PanelView {
     return made.element;
   };
   const more = button("Go on", () => session.action("retry"), { signal });
-  session.watch<string>(
-    "status",
-    (status) => {
-      more.hidden =
-        status !== "idle" || !cells.some((cell) => cell.state.get().state === "waiting");
-    },
-    signal,
-  );
+  const offer = () => {
+    const waits = session.get<CellState[]>("_cells").some(({ state }) => state === "waiting");
+    more.hidden = session.get("status") !== "idle" || !waits;
+  };
+  for (const trait of ["status", "_cells"]) session.watch(trait, offer, signal);
   return {
     stages: [
       {

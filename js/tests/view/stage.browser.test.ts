@@ -126,6 +126,18 @@ afterEach(() => {
 });
 
 describe("what a stage paints", () => {
+  it("colors up to a limit that is not the map's own", async () => {
+    let limit = 16;
+    const map = new Store<ScalarMap | null>(corner());
+    const stage = await make({ map, limit: () => limit });
+    expect(at(stage, 0.9, 0.9).slice(0, 3)).toEqual([128, 0, 0]);
+    expect(stage.element.textContent).toContain("16");
+    limit = 8;
+    stage.repaint();
+    await painted();
+    expect(at(stage, 0.9, 0.9).slice(0, 3)).toEqual([255, 0, 0]);
+  });
+
   it("the photo alone", async () => {
     const stage = await make({ image: new Store<CanvasImageSource | null>(photo("#00ff00")) });
     expect(at(stage, 0.5, 0.5)).toEqual([0, 255, 0, 255]);
