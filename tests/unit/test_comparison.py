@@ -13,7 +13,8 @@ import xaiwidgets as xai
 from tests.oracle import nets
 from tests.toys import Functional, InPlace, Residual, Reused, noise, toy_model
 from xaiwidgets.comparison import Key, Runner, make_plan
-from xaiwidgets.engine.passes import Shared
+from xaiwidgets.engine.passes import Shared, gradients_at
+from xaiwidgets.engine.places import last_place, named_place
 from xaiwidgets.methods import registry
 from xaiwidgets.model import Model
 
@@ -84,6 +85,22 @@ def test_transformer() -> None:
         np.testing.assert_allclose(
             explanation.attribution, alone.attribution, rtol=0, atol=1e-6 * scale
         )
+
+
+def test_modules_and_functional_code_in_one_pass() -> None:
+    """A place may be a module's output or an operator's result; both are found in one pass."""
+    model = toy_model(Functional(), dtype=torch.float64)
+    x = model.prepare(noise()).input
+    places = [named_place(model, x, "second", exact=True), last_place(model, x, exact=True)]
+    assert [place.result is None for place in places] == [True, False]
+
+    def score(logits: Tensor) -> Tensor:
+        return logits[:, 2]
+
+    for together, place in zip(gradients_at(model, x, places, score), places, strict=True):
+        (alone,) = gradients_at(model, x, [place], score)
+        assert torch.equal(together.activation, alone.activation)
+        assert torch.equal(together.gradient, alone.gradient)
 
 
 class Counting(InPlace):

@@ -28,10 +28,9 @@ export function compare(context: Context): PanelView {
   let across = 1;
 
   const lay = (columns: Axis) => {
-    // From the slowest axis to the fastest.
-    const digits = [...[...AXES].reverse().filter((axis) => axis !== columns), columns];
-    const rank = ({ at }: Cell) =>
-      digits.reduce((sum, axis) => sum * 100 + (at[AXES.indexOf(axis)] as number), 0);
+    // Cells of a row are the same but for the column; rows stay in the order of their first cell.
+    const row = ({ at }: Cell) => at.map((place, axis) => AXES[axis] === columns || place).join();
+    const rows = cells.map(row);
     const heads = axes[columns];
     const wraps = cells.length === heads.length;
     across = wraps ? Math.min(4, cells.length) : heads.length;
@@ -41,7 +40,7 @@ export function compare(context: Context): PanelView {
       ...(wraps ? [] : ["", ...heads].map((text) => h("div", { class: "xai-head" }, text))),
     );
     stages = [...cells]
-      .sort((a, b) => rank(a) - rank(b))
+      .sort((a, b) => rows.indexOf(row(a)) - rows.indexOf(row(b)))
       .map((cell, index) => {
         const { element, title, stage } = shown.get(cell) as CellView;
         if (!wraps && index % across === 0) {
@@ -60,7 +59,7 @@ export function compare(context: Context): PanelView {
   session.watch("scale", repaint, signal);
   for (const { map } of cells) {
     // Its values may be what another map's colors go up to.
-    map.subscribe(() => session.get("scale") !== "own" && repaint(), signal);
+    map.subscribe(repaint, signal);
   }
   tellNearest(
     context,
@@ -123,7 +122,7 @@ function cellView(context: Context, state: Comparison, cell: Cell): CellView {
   const note = h("p", { class: "xai-note", tabIndex: 0 });
   const element = h(
     "div",
-    { class: "xai-cell", role: "group", "aria-label": name },
+    { class: "xai-cell" },
     h("div", { class: "xai-cell-title", title: answer }, title, answer),
     stage.element,
     meter,
