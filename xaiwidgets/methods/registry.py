@@ -26,6 +26,7 @@ _MODULES = (
     "guided_backprop",
     "deconvnet",
     "rectgrad",
+    "lrp",
 )
 _known: dict[str, MethodSpec] = {}
 

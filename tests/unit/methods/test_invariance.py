@@ -33,6 +33,7 @@ SMALL: dict[str, list[dict[str, Any]]] = {
     "guided_backprop": [{}],
     "deconvnet": [{}],
     "rectgrad": [{"q": 60}, {"q": 20, "padding_trick": True}],
+    "lrp": [{}, {"composite": "epsilon"}, {"composite": "epsilon_gamma_box"}],
 }
 CASES = [(method, params) for method, several in SMALL.items() for params in several]
 every_case = pytest.mark.parametrize(
