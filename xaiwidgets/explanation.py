@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -171,14 +171,17 @@ def explaining(
     *,
     seed: int = 0,
     precision: str = "fast",
+    settled: float | None = None,
     **params: Any,
 ) -> Iterator[Estimate]:
     """The same as `explain`, step by step: yields ever better estimates.
 
-    Args and errors are those of `explain`; they are checked at the call, not at the first step.
+    Args and errors are those of `explain`; they are checked at the call, not at the first step
+    (but for a method that cannot take `settled`).
     """
+    enough = _check_settled(settled)
     task = make_task(model, image, target, seed=seed, exact=_exact(precision))
-    return estimates(task, method, params)
+    return _until_settled(estimates(task, method, params), method, enough)
 
 
 def explain(
@@ -189,6 +192,7 @@ def explain(
     *,
     seed: int = 0,
     precision: str = "fast",
+    settled: float | None = None,
     progress: bool | None = None,
     **params: Any,
 ) -> Explanation:
@@ -199,9 +203,14 @@ def explain(
         image: a path, PIL image, array or tensor.
         method: a name from `xaiwidgets.methods()`.
         target: class by index or name; `None` takes the one with the highest score.
-        seed: of everything random, at least 0; same seed, same numbers.
+        seed: of everything random, at least 0; same seed, same numbers (to the last digits, which
+            depend on the batch size, and that is measured).
         precision: "fast" folds batch normalization into convolutions, "exact" runs the network
             as it is written. They differ by rounding.
+        settled: end at the first estimate whose `diagnostics["settled"]`, its expected correlation
+            with the picture that it is going to, reaches this, 0.5 to 1, after 16 evaluations at
+            least; `None` does all the work. For methods that average over samples, steps or
+            positions. Where that is depends on the batch size, as estimates come once a batch.
         progress: show a bar; `None` shows one when it takes longer than a second.
         **params: the method's own, see `xaiwidgets.methods()`.
 
@@ -211,9 +220,10 @@ def explain(
     """
     spec = registry.get(method)
     checked = check_all(spec.name, spec.parameters, params)
+    enough = _check_settled(settled)
     began = time.perf_counter()
     task = make_task(model, image, target, seed=seed, exact=_exact(precision))
-    steps = estimates(task, spec.name, checked)
+    steps = _until_settled(estimates(task, spec.name, checked), spec.name, enough)
     last = last_of(bar(steps, spec.name, progress, lambda step: (step.done, step.total)))
     return finished(task, spec.name, checked, last, time.perf_counter() - began)
 
@@ -233,6 +243,43 @@ def finished(
         dict(last.diagnostics),
         task.prepared.pixels.to(torch.float32).numpy(),
     )
+
+
+# With fewer evaluations the two halves of a picture agree or not by chance.
+_FEWEST = 16
+
+
+def _check_settled(settled: Any) -> float | None:
+    if settled is None:
+        return None
+    allowed = "settled must be a number from 0.5 to 1, or None for all the work"
+    if isinstance(settled, bool) or not isinstance(settled, float | int | np.number):
+        raise TypeError(f"{allowed}, not {settled!r}.")
+    if not 0.5 <= settled <= 1:
+        raise ValueError(f"{allowed}, not {settled!r}.")
+    return float(settled)
+
+
+def _until_settled(
+    steps: Iterator[Estimate], method: str, enough: float | None
+) -> Iterator[Estimate]:
+    """The estimates up to the first that is settled enough, which is made the last."""
+    return steps if enough is None else _settling(steps, method, enough)
+
+
+def _settling(steps: Iterator[Estimate], method: str, enough: float) -> Iterator[Estimate]:
+    for estimate in steps:
+        found = estimate.diagnostics.get("settled")
+        if found is None:
+            raise ValueError(
+                f'"{method}" does not tell how far its picture has settled, so it cannot end when '
+                f"that reaches {enough:g}. Leave settled= out; methods that average over samples, "
+                "steps or positions take it."
+            )
+        if found >= enough and estimate.done >= min(_FEWEST, estimate.total):
+            yield replace(estimate, total=estimate.done)
+            return
+        yield estimate
 
 
 def _exact(precision: Any) -> bool:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,8 @@ from xaiwidgets.engine.layers import Layer, list_layers
 from xaiwidgets.engine.logits import check_finite, extract_logits, network_error
 from xaiwidgets.preprocess import Preprocess, make_preprocess
 from xaiwidgets.targets import check_names, nearest, resolve
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,7 @@ class Model:
         self._output = output
         self._lock = threading.RLock()
         self._batchers: dict[str, Batcher] = {}
+        self._kept: dict[Hashable, Any] = {}
         with torch.inference_mode(False):
             self._net = own_copy(net, self.device, self.dtype)
         self._fast: nn.Module | None = None
@@ -156,6 +159,14 @@ class Model:
         """What keeps the batch size of "gradient" or of "forward" work."""
         with self._lock:
             return self._batchers.setdefault(kind, Batcher(self.device))
+
+    def once(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What `make` gave at the first call with `key`; it is kept with the model."""
+        with self._lock:
+            if key not in self._kept:
+                self._kept[key] = make()
+            kept: T = self._kept[key]
+            return kept
 
     def prepare(self, image: Any) -> Prepared:
         """The photo as the model sees it.

@@ -1,5 +1,6 @@
 /** What all views of one widget in a page share: its state, and its talk with the kernel. */
 
+import { blob, hasBytes, latest, rgba } from "./bitmap.ts";
 import { Store } from "./store.ts";
 import type { MapFrame, Message, Model, Progress, Session, ViewState } from "./types.ts";
 
@@ -64,7 +65,10 @@ export class PageSession implements Session {
 
   constructor(readonly model: Model) {
     model.on("msg:custom", this.#receive);
-    this.watch<unknown>("_photo", (photo) => void this.#decode(photo));
+    const decode = latest({ set: (bitmap) => this.#showPhoto(bitmap) });
+    this.watch<unknown>("_photo", (bytes) => {
+      if (hasBytes(bytes)) decode(blob(bytes));
+    });
     this.watch("_result_info", () => this.#finish());
     this.watch("status", () => this.#heard());
     this.send({ kind: "ready" });
@@ -190,17 +194,10 @@ export class PageSession implements Session {
     });
   }
 
-  async #decode(photo: unknown): Promise<void> {
-    const bytes = bytesOf(photo);
-    if (bytes.length === 0) return;
-    const bitmap = await createImageBitmap(new Blob([bytes])).catch(() => null);
-    // A newer photo may have come while this one was decoded.
-    if (!bitmap || photo !== this.get("_photo")) return;
-    const canvas = new OffscreenCanvas(bitmap.width, bitmap.height);
-    const context = canvas.getContext("2d");
-    if (!context || this.signal.aborted) return;
-    context.drawImage(bitmap, 0, 0);
-    this.pixels.set(context.getImageData(0, 0, bitmap.width, bitmap.height));
+  #showPhoto(bitmap: ImageBitmap | null): void {
+    if (!bitmap || this.signal.aborted) return;
+    // Before the photo, whose watchers read them.
+    this.pixels.set(rgba(bitmap, bitmap.width, bitmap.height));
     this.photo.set(bitmap);
   }
 

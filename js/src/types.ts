@@ -136,7 +136,7 @@ export interface StageOptions {
   /** Scalar map in color over it. */
   map?: Store<ScalarMap | null>;
   /** "view": sign, clip, threshold, colors and opacity as the user set them (default).
-   *  "heat": sequential colors from 0 to the maximum, at full opacity, whatever the sign. */
+   *  "heat": probabilities, in sequential colors from 0 to the highest, at full opacity. */
   coloring?: "view" | "heat";
   /** Opacity over the image; default `view.opacity`. Without an image maps are opaque. */
   opacity?: number;

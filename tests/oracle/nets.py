@@ -15,7 +15,7 @@ from xaiwidgets.model import Model
 NETS = ("efficientnet_lite0", "resnet18", "googlenet", "vit_b_16")
 # In float32 a unit on the edge between on and off falls on either side, which alone can change a
 # gradient by a percent; for these weights few of them are.
-SEEDS = {"resnet18": 0, "googlenet": 17, "vit_b_16": 0}
+SEEDS = {"resnet18": 0, "googlenet": 33, "vit_b_16": 0}
 
 
 @functools.cache
@@ -25,7 +25,7 @@ def raw(name: str, dtype: torch.dtype = torch.float32) -> nn.Module:
         return plain_lite0().to(dtype)
     import torchvision
 
-    torch.manual_seed(SEEDS[name])
+    torch.manual_seed(SEEDS.get(name, 0))
     options = {"aux_logits": False, "init_weights": False} if name == "googlenet" else {}
     net = torchvision.models.get_model(name, weights=None, **options)
     if name == "vit_b_16":
@@ -64,7 +64,11 @@ def model(name: str, dtype: torch.dtype = torch.float32) -> Model:
     preprocess = None
     if name == "efficientnet_lite0":
         preprocess = {"mean": [127 / 255] * 3, "std": [128 / 255] * 3, "size": 224}
-    return Model(raw(name, dtype), preprocess=preprocess, device="cpu", dtype=dtype)
+    found = Model(raw(name, dtype), preprocess=preprocess, device="cpu", dtype=dtype)
+    for kind in ("gradient", "forward"):
+        # A measured size goes by the clock, and units on the edge go by the size.
+        found.batcher(kind).size = 8
+    return found
 
 
 @functools.cache

@@ -37,7 +37,12 @@ def test_what_it_gives(model: Model, photo: Image.Image) -> None:
     assert found.attribution.dtype == found.heatmap.dtype == np.float32
     np.testing.assert_allclose(found.heatmap, found.attribution.sum(0), rtol=1e-6)
     assert (found.target, found.category) == (1, "bee")
-    assert found.params == {"steps": 5, "baseline": "black"}
+    assert found.params == {
+        "steps": 5,
+        "baseline": "black",
+        "grid": "uniform",
+        "tolerance": 0.0,
+    }
     assert found.seconds > 0
     assert found.score == pytest.approx(
         next(p.logit for p in model.predict(photo) if p.name == "bee")

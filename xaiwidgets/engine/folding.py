@@ -20,6 +20,26 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.overrides import TorchFunctionMode
 
 
+class FoldedNorm(nn.Identity):
+    """Stands where a normalization was folded into `conv`."""
+
+    def __init__(self, conv: nn.Module) -> None:
+        super().__init__()
+        # In a tuple, so that the convolution does not become a part of this module.
+        self.conv = (conv,)
+
+
+def changed_by_folding(folded: nn.Module, name: str) -> bool:
+    """Whether folding changed what the module called `name` gives.
+
+    It did where the convolution of a pair belongs to the module and the normalization does not:
+    nobody but the normalization sees what the convolution gave.
+    """
+    parts = set(folded.get_submodule(name).modules())
+    norms = (module for module in folded.modules() if isinstance(module, FoldedNorm))
+    return any(norm.conv[0] in parts and norm not in parts for norm in norms)
+
+
 class _Recorder(TorchFunctionMode):
     """Notes which weight made which output, and who consumed it."""
 
@@ -109,7 +129,7 @@ def fold(net: nn.Module, example: Tensor) -> nn.Module | None:
             norm = norms[id(mean)][0]
             if not _has_hooks(conv) and not _has_hooks(norm):
                 _fold_pair(cast(nn.Conv2d, conv), cast(_BatchNorm, norm))
-                _replace(folded, norm, nn.Identity())
+                _replace(folded, norm, FoldedNorm(conv))
                 count += 1
     if not count:
         return None

@@ -6,14 +6,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Hashable, Iterator
+from typing import NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
 from xaiwidgets.engine.batching import Batcher
 
+T = TypeVar("T")
 Score = Callable[[Tensor], Tensor]
 """Takes logits `(N, K)` and gives one number for each row, `(N,)`."""
 
@@ -30,6 +31,9 @@ class Network(Protocol):
 
     def batcher(self, kind: str) -> Batcher:
         """What keeps the batch size of "gradient" or of "forward" work."""
+
+    def once(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What `make` gave at the first call with `key`."""
 
 
 class Gradients(NamedTuple):

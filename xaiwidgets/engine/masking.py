@@ -15,6 +15,9 @@ from xaiwidgets.engine.gradients import Network
 
 Paint = Callable[[Tensor, int], None]
 """`paint(image, index)` writes mask number `index` into `image`, `(C, H, W)`, in place."""
+Masks = Callable[[int, int], Tensor]
+"""`masks(start, stop)` gives masks `(stop - start, H, W)`: 1 keeps the photo, 0 the filling."""
+_Write = Callable[[Tensor, int, int], None]
 
 
 def masked_logits(
@@ -33,6 +36,46 @@ def masked_logits(
     Yields:
         logits `(stop - start, K)`, float32 (float64 for a float64 network), on the CPU.
     """
+
+    def write(batch: Tensor, start: int, stop: int) -> None:
+        batch.copy_(x.expand(len(batch), -1, -1, -1))
+        for row, index in enumerate(range(start, stop)):
+            paint(batch[row], index)
+
+    yield from _written_logits(model, x, total, write, exact, first)
+
+
+def blended_logits(
+    model: Network,
+    x: Tensor,
+    filling: Tensor,
+    total: int,
+    masks: Masks,
+    *,
+    exact: bool = False,
+    first: int = 4,
+) -> Iterator[tuple[int, int, Tensor]]:
+    """The same for soft masks: each image is `mask * x + (1 - mask) * filling`.
+
+    Args:
+        model: the network.
+        x: the clean input, `(1, C, H, W)`.
+        filling: what stands where the mask is 0, an input `(1, C, H, W)`.
+        total: number of masks.
+        masks: makes those of a batch; asked again when a batch did not fit into memory.
+        exact: run the network without conv-BN folding.
+        first: size of the first batch at most.
+    """
+
+    def write(batch: Tensor, start: int, stop: int) -> None:
+        torch.lerp(filling, x, masks(start, stop)[:, None].to(x), out=batch)
+
+    yield from _written_logits(model, x, total, write, exact, first)
+
+
+def _written_logits(
+    model: Network, x: Tensor, total: int, write: _Write, exact: bool, first: int
+) -> Iterator[tuple[int, int, Tensor]]:
     buffer = x.new_empty(0)
 
     def evaluate(start: int, stop: int) -> Tensor:
@@ -43,9 +86,8 @@ def masked_logits(
                 # One buffer for all batches; rows are refilled, never re-allocated.
                 buffer = x.new_empty(count, *x.shape[1:])
                 buffer = buffer.contiguous(memory_format=model.memory_format)
-            batch = buffer[:count].copy_(x.expand(count, -1, -1, -1))
-            for row, index in enumerate(range(start, stop)):
-                paint(batch[row], index)
+            batch = buffer[:count]
+            write(batch, start, stop)
             logits = model.logits(batch, exact=exact)
             kept = torch.float64 if logits.dtype == torch.float64 else torch.float32
             result = logits.to("cpu", kept)

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from xaiwidgets.engine.layers import Layer
 from xaiwidgets.engine.until import activation
 from xaiwidgets.model import Model
 
@@ -189,9 +190,7 @@ def default_layer(model: Model) -> str:
     layers = [layer for layer in model.layers() if layer.name and _spatial(layer.output_shape)]
     if not layers:
         raise ValueError("The network has no layer with spatial extent to dream at.")
-    names = {layer.parent for layer in model.layers()}
-    blocks = [layer for layer in layers if layer.name in names and layer.cost_share < 0.2]
-    chosen = blocks or layers
+    chosen = _blocks(layers) or layers
     spent, best = 0.0, chosen[0]
     for layer in chosen:
         best = layer
@@ -199,6 +198,14 @@ def default_layer(model: Model) -> str:
         if spent >= sum(each.cost_share for each in chosen) * 0.6:
             break
     return best.name
+
+
+def _blocks(layers: list[Layer]) -> list[Layer]:
+    """The largest modules that do less than a fifth of the work, none inside of another."""
+    small = [layer for layer in layers if layer.cost_share < 0.2]
+    inner = {layer.name for layer in small}
+    parents = {layer.parent for layer in layers}
+    return [layer for layer in small if layer.name in parents and layer.parent not in inner]
 
 
 def _spatial(shape: Any) -> bool:

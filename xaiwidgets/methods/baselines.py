@@ -6,12 +6,13 @@ All are made of pixels in 0..1, before normalization: black is pixel value 0, no
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
 
 from xaiwidgets.methods.estimate import Task
+from xaiwidgets.methods.params import Choice
 
 BLANKS = ("black", "white", "mean", "blur", "noise")
 _BLUR = 1 / 16
@@ -24,8 +25,9 @@ def blank(task: Task, kind: Any) -> Tensor:
     Args:
         task: the photo.
         kind: "black" (0), "white" (1), "mean" (the photo's own mean color), "blur" (the photo,
-            Gaussian, sigma a 16th of the longer side), "noise" (uniform, seeded), a gray value
-            from 0 to 1, or an image, which is prepared as the photo was.
+            Gaussian, sigma a 16th of the longer side), "noise" (uniform, seeded), "zero" (what
+            the network is fed as 0: the mean color that its preprocessing subtracts), a gray
+            value from 0 to 1, or an image, which is prepared as the photo was.
     """
     pixels = task.prepared.pixels
     if isinstance(kind, float):
@@ -40,6 +42,8 @@ def blank(task: Task, kind: Any) -> Tensor:
         return pixels.mean(dim=(-2, -1), keepdim=True).expand_as(pixels).clone()
     if kind == "blur":
         return blurred(pixels)
+    if kind == "zero":
+        return task.model.input_to_pixels(torch.zeros_like(task.x))[0].to(pixels)
     generator = torch.Generator().manual_seed(task.seed)
     return torch.rand(pixels.shape, generator=generator, dtype=torch.float32).to(pixels)
 
@@ -63,3 +67,24 @@ def gray_value(value: Any) -> float:
     if isinstance(value, bool) or not 0 <= number <= 1:
         raise ValueError("a gray value lies from 0 to 1")
     return number
+
+
+Fill = Annotated[
+    Any,
+    Choice(
+        ("black", "mean", "blur", "noise", "zero"),
+        "Fill",
+        help="What stands where the photo is covered; 'zero' is the network's own input 0.",
+        also=gray_value,
+        also_text="a gray value from 0 to 1",
+    ),
+]
+"""The parameter `fill` of a method that covers parts of the photo."""
+
+
+def filling(task: Task, fill: Any) -> Tensor:
+    """What the network is fed where the photo is covered, `(1, C, H, W)`."""
+    if isinstance(fill, str) and fill == "zero":
+        # By way of the pixels it would be 0 but for rounding.
+        return torch.zeros_like(task.x)
+    return task.model.pixels_to_input(blank(task, fill)).reshape(task.x.shape)

@@ -78,9 +78,12 @@ class Task:
         Each has a seed of its own, so it is the same whatever the batch size or the device, and
         whatever sigma it is scaled by.
         """
-        generator = torch.Generator().manual_seed((self.seed * 1_000_003 + index) % 2**63)
-        noise = torch.randn(self.x.shape, generator=generator, dtype=torch.float32)
+        noise = torch.randn(self.x.shape, generator=self.random(index), dtype=torch.float32)
         return noise.to(self.x)
+
+    def random(self, index: int) -> torch.Generator:
+        """Where random sample number `index` is drawn from, on the CPU."""
+        return torch.Generator().manual_seed((self.seed * 1_000_003 + index) % 2**63)
 
 
 def last_of(estimates: Iterable[Estimate]) -> Estimate:

@@ -55,12 +55,20 @@ class Flag:
 
 
 @dataclass(frozen=True)
+class Layer:
+    """The name of one of the network's layers; `None` leaves the choice to the method."""
+
+    label: str
+    help: str = ""
+
+
+@dataclass(frozen=True)
 class Parameter:
     """A method's parameter, as read from its signature."""
 
     name: str
     kind: str
-    """``"float"``, ``"int"``, ``"choice"`` or ``"flag"``."""
+    """``"float"``, ``"int"``, ``"choice"``, ``"flag"`` or ``"layer"``."""
     default: Any
     label: str
     help: str = ""
@@ -85,6 +93,14 @@ class Parameter:
             raise TypeError(f"{self.name} must be True or False, not {_told(value)}.")
         if self.kind == "choice":
             return self._check_choice(value)
+        if self.kind == "layer":
+            # Whether the network has it is seen by the method, which knows the network.
+            if value is None or (isinstance(value, str) and value):
+                return value
+            raise TypeError(
+                f"{self.name} must be the name of a layer, as in model.layers(), or None, "
+                f"not {_told(value)}."
+            )
         return self._check_number(value)
 
     def _check_choice(self, value: Any) -> Any:
@@ -146,15 +162,25 @@ def read_parameters(function: Callable[..., Any]) -> dict[str, Parameter]:
     for name, argument in inspect.signature(function).parameters.items():
         if argument.kind is not inspect.Parameter.KEYWORD_ONLY:
             continue
-        kind, *marks = typing.get_args(hints[name]) or (hints[name],)
-        mark = next((mark for mark in marks if isinstance(mark, Range | Choice | Flag)), None)
+        hint = hints[name]
+        if typing.get_origin(hint) is typing.Union:
+            # What Python 3.10 makes of a default of None.
+            hint = typing.get_args(hint)[0]
+        kind, *marks = typing.get_args(hint) or (hint,)
+        mark = next((m for m in marks if isinstance(m, Range | Choice | Flag | Layer)), None)
         if mark is None:
-            raise TypeError(f"{function.__name__}: parameter {name} has no Range, Choice or Flag.")
+            raise TypeError(
+                f"{function.__name__}: parameter {name} has no Range, Choice, Flag or Layer."
+            )
         found[name] = _parameter(name, kind, argument.default, mark)
     return found
 
 
-def _parameter(name: str, kind: Any, default: Any, mark: Range | Choice | Flag) -> Parameter:
+def _parameter(
+    name: str, kind: Any, default: Any, mark: Range | Choice | Flag | Layer
+) -> Parameter:
+    if isinstance(mark, Layer):
+        return Parameter(name, "layer", default, mark.label, mark.help)
     if isinstance(mark, Flag):
         return Parameter(name, "flag", default, mark.label, mark.help)
     if isinstance(mark, Choice):

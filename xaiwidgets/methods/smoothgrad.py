@@ -22,6 +22,7 @@ from torch import Tensor
 from xaiwidgets.engine.gradients import Gradients, gradients
 from xaiwidgets.methods.baselines import blank
 from xaiwidgets.methods.estimate import Estimate, Task
+from xaiwidgets.methods.halves import agreement
 from xaiwidgets.methods.params import Choice, Range
 from xaiwidgets.methods.registry import method
 
@@ -74,14 +75,14 @@ def smoothgrad(
 ) -> Iterator[Estimate]:
     """SmoothGrad, `(C, H, W)`, signed for the mean, never negative for the other forms.
 
-    Diagnostics: `samples` that are complete.
+    Diagnostics: `samples` that are complete; `split_half` and `settled`, see `methods.halves`.
     """
     x = task.x
     sigma = noise * float(x.max() - x.min())
     path = base == "integrated_gradients"
     inner = base_steps if path else 1
     start = task.model.pixels_to_input(blank(task, "black")).reshape(x.shape) if path else None
-    moments = _Moments(x[0], form)
+    halves = _Moments(x[0], form), _Moments(x[0], form)
     newest: tuple[int, Tensor] = (-1, x)
 
     def noisy(sample: int) -> Tensor:
@@ -111,16 +112,20 @@ def smoothgrad(
             sample, step = divmod(number, inner)
             partial += batch.gradients[row]
             if step == inner - 1:
-                moments.add(partial * multiplier(batch, row, sample) / inner)
+                halves[sample % 2].add(partial * multiplier(batch, row, sample) / inner)
                 partial.zero_()
         # Before the first sample of a path is complete there is nothing to show.
-        if moments.count:
+        if halves[0].count:
+            whole = halves[0].together(halves[1])
             shown = (batch.stop - 1) // inner
             yield Estimate(
-                moments.value(),
+                whole.value(),
                 batch.stop,
                 samples * inner,
-                {"samples": float(moments.count)},
+                {
+                    "samples": float(whole.count),
+                    **agreement(*(half.value().sum(0) for half in halves)),
+                },
                 NoisySample(shown, task.model.input_to_pixels(noisy(shown))[0]),
             )
 
@@ -144,6 +149,18 @@ class _Moments:
         if self._spread is not None:
             self._spread += change * (value - self._mean)
 
+    def together(self, other: _Moments) -> _Moments:
+        """Those of what was added to either (Chan et al. 1979)."""
+        whole = _Moments(self._mean, self.form)
+        whole.count = self.count + other.count
+        share = other.count / whole.count
+        change = other._mean - self._mean
+        torch.add(self._mean, change, alpha=share, out=whole._mean)
+        if self._spread is not None and other._spread is not None:
+            between = change.square_().mul_(self.count * share)
+            whole._spread = between.add_(self._spread).add_(other._spread)
+        return whole
+
     def value(self) -> Tensor:
-        shown = self._mean if self._spread is None else self._spread / self.count
+        shown = self._mean if self._spread is None else self._spread / max(1, self.count)
         return shown.contiguous().to("cpu", copy=True)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from xaiwidgets.explanation import Explanation
 from xaiwidgets.methods.estimate import Estimate, Task
 from xaiwidgets.methods.integrated_gradients import PathChunk
 from xaiwidgets.methods.params import Parameter
+from xaiwidgets.methods.path_grid import Grid
 from xaiwidgets.model import Model
 from xaiwidgets.runtime.kept import Kept
 from xaiwidgets.runtime.stream import Packed
@@ -56,6 +57,7 @@ class Path:
     steps: int
     shape: list[int]
     baseline: bytes
+    grid: Grid
 
 
 class IntegratedGradients(MethodWidget, method="integrated_gradients", local={"alpha": _ALPHA}):
@@ -67,7 +69,8 @@ class IntegratedGradients(MethodWidget, method="integrated_gradients", local={"a
         target: class by index or name; None takes the one with the highest score.
         seed: of the noise baseline.
         **params: `steps` (1 to 512), `baseline` ("black", "white", "mean", "blur", "noise" or an
-            image), `alpha` (0 to 1, what the view shows of the path; changes no result).
+            image), `grid` ("uniform", "gauss_legendre", "adaptive"), `tolerance` (0 to 0.5),
+            `alpha` (0 to 1, what the view shows of the path; changes no result).
 
     Raises:
         ValueError, TypeError: for a photo, class or parameter that cannot be used.
@@ -78,13 +81,15 @@ class IntegratedGradients(MethodWidget, method="integrated_gradients", local={"a
     alpha: float
     steps: int
     baseline: Any
+    grid: str
+    tolerance: float
 
     def __init__(
         self, model: Model, image: Any, target: Any = None, *, seed: int = 0, **params: Any
     ) -> None:
         self._path: Kept[PathStep] = Kept(self._pack, lambda step: step.nbytes)
         self._stream.attach(self._path)
-        self._path_of = Path(0, 0, [], b"")
+        self._path_of = Path(0, 0, [], b"", Grid([], []))
         super().__init__(model, image, target, seed=seed, **params)
 
     def _deliver(self, request: Request, task: Task, estimate: Estimate, *, first: bool) -> None:
@@ -96,6 +101,7 @@ class IntegratedGradients(MethodWidget, method="integrated_gradients", local={"a
                     estimate.total,
                     list(chunk.gradients.shape[-2:]),
                     encode.png(chunk.baseline),
+                    chunk.grid,
                 )
                 self._path.replace()
             for step in _steps(chunk):
@@ -117,6 +123,8 @@ class IntegratedGradients(MethodWidget, method="integrated_gradients", local={"a
             "shape": path.shape,
             "baseline": begins,
         }
+        if begins:
+            message |= {"alphas": path.grid.alphas, "weights": path.grid.weights}
         buffers = [
             b"".join(step.gradient for step in steps),
             b"".join(step.integrand for step in steps),
@@ -147,7 +155,7 @@ class IntegratedGradients(MethodWidget, method="integrated_gradients", local={"a
             return  # streamed while it was made
         path, steps = outcome.kept
         with self._stream:
-            self._path_of = Path(request.generation, path.steps, path.shape, path.baseline)
+            self._path_of = replace(path, generation=request.generation)
             self._path.replace(steps)
 
     def _free(self) -> None:
@@ -160,11 +168,13 @@ def _steps(chunk: PathChunk) -> list[PathStep]:
     steps = []
     for row, index in enumerate(chunk.indices):
         gradient, gradient_scale = encode.int8(chunk.gradients[row])
-        integrand, integrand_scale = encode.int8(chunk.integrands[row])
+        # So that the page gets the heatmap as a plain mean over the grid.
+        share = chunk.grid.weights[index] * len(chunk.grid.weights)
+        integrand, integrand_scale = encode.int8(chunk.integrands[row] * share)
         steps.append(
             PathStep(
                 index,
-                chunk.alphas[row],
+                chunk.grid.alphas[index],
                 chunk.scores[row],
                 chunk.probabilities[row],
                 gradient,

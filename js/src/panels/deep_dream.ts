@@ -48,6 +48,12 @@ export function deepDream(context: Context): PanelView {
     },
     signal,
   );
+  // A dream that does not run has nothing to pause; a paused one can always go on.
+  const enable = () => {
+    pause.disabled = session.get("status") !== "running" && !session.get<boolean>("paused");
+  };
+  session.watch("status", enable, signal);
+  session.watch("paused", enable, signal);
   const more = button(
     "Continue",
     () => {

@@ -1,9 +1,9 @@
+import { blob, decodeImage, hasBytes } from "../bitmap.ts";
 import { Store } from "../store.ts";
 import type { Session } from "../types.ts";
 import type { Series } from "../ui/chart.ts";
 import { short } from "../ui/scale.ts";
 import { type DreamFrame, FrameStore } from "./frame_store.ts";
-import { blob, decodeImage, hasBytes } from "./pixels.ts";
 
 export interface DreamState {
   image: Store<ImageBitmap | null>;

@@ -74,6 +74,6 @@ export function integratedGradients(context: Context): PanelView {
     stages,
     above: [h("div", { class: "xai-scrub" }, play, scrubber.element)],
     below: [told(state.text, signal), curve],
-    parameters: ["steps", "baseline"],
+    parameters: ["steps", "baseline", "grid", "tolerance"],
   };
 }

@@ -1,10 +1,11 @@
+import { hasBytes } from "../bitmap.ts";
 import { Store } from "../store.ts";
 import type { Context, PanelView, Point, ScalarMap, Session } from "../types.ts";
 import { percent } from "../ui/scale.ts";
 import { createStage } from "../view/stage.ts";
 import { probabilityBars } from "./occlusion_bars.ts";
 import { OcclusionLookup } from "./occlusion_lookup.ts";
-import { hasBytes, picture, scalarMap, scalars } from "./pixels.ts";
+import { picture, scalarMap, scalars } from "./pixels.ts";
 
 interface State {
   lookup: Store<OcclusionLookup | null>;

@@ -1,9 +1,10 @@
+import { blob, canvas, hasBytes, latest, rgba } from "../bitmap.ts";
 import { Store } from "../store.ts";
 import type { ScalarMap, Session } from "../types.ts";
 import type { Series } from "../ui/chart.ts";
 import { short } from "../ui/scale.ts";
 import { interpolate, PathStore } from "./path_store.ts";
-import { blob, canvas, hasBytes, latest, mix, type Picture, rgba } from "./pixels.ts";
+import { mix, type Picture } from "./pixels.ts";
 
 /** Milliseconds that the animation takes from 0 to 1. */
 const DURATION = 5000;
@@ -144,7 +145,7 @@ export function pathState(session: Session): PathState {
     }
     if (inside) sum *= count / inside / path.steps;
     const points: [number, number][] = [[0, start], ...path.points("score"), [1, photo]];
-    const rise = done ? photo - start : interpolate(points, count / path.steps) - start;
+    const rise = done ? photo - start : interpolate(points, path.part(count)) - start;
     if (done && !Number.isNaN(gap)) sum = rise + gap;
     const missing = path.complete ? "" : ` (${path.arrived} of ${path.steps} steps so far)`;
     text.set(
@@ -168,7 +169,9 @@ export function pathState(session: Session): PathState {
     const [gradients, integrands, first] = buffers;
     if (!gradients || !integrands) return;
     if (!path || gen !== generation || steps !== path.steps) {
-      path = new PathStore(steps, width, height);
+      const { alphas, weights } = message;
+      const told = alphas?.length === steps && weights?.length === steps;
+      path = new PathStore(steps, width, height, told ? { alphas, weights } : undefined);
       generation = gen;
       sums = [];
     }

@@ -10,9 +10,19 @@ export interface PathFrame {
   probability: number;
 }
 
-/** The place of step `index` of a midpoint grid. */
-export function alphaOf(index: number, steps: number): number {
-  return (index + 0.5) / steps;
+/** Where the steps of a path lie, ascending, and what share of it each stands for. */
+export interface Grid {
+  alphas: readonly number[];
+  weights: readonly number[];
+}
+
+/** The midpoints of equal cells. */
+export function uniform(steps: number): Grid {
+  const places = Array.from({ length: steps }, (_, index) => index);
+  return {
+    alphas: places.map((index) => (index + 0.5) / steps),
+    weights: places.map(() => 1 / steps),
+  };
 }
 
 /**
@@ -26,12 +36,20 @@ export class PathStore {
   #reach = 0;
   #inside = 0;
   #arrived = 0;
+  /** Where the cell of each step ends. */
+  readonly #ends: number[] = [];
 
   constructor(
     readonly steps: number,
     readonly width: number,
     readonly height: number,
+    readonly grid: Grid = uniform(steps),
   ) {
+    let end = 0;
+    for (const weight of grid.weights) {
+      end += weight;
+      this.#ends.push(end);
+    }
     this.frames = new Array(steps).fill(undefined);
     this.#sum = new Float64Array(width * height);
   }
@@ -60,17 +78,26 @@ export class PathStore {
 
   /** How many steps lie in front of `alpha`: none at 0, all at 1. */
   count(alpha: number): number {
-    return Math.min(this.steps, Math.max(0, Math.round(alpha * this.steps)));
+    if (alpha >= 1) return this.steps;
+    let count = 0;
+    while (count < this.steps && (this.grid.alphas[count] as number) <= alpha) count++;
+    return count;
+  }
+
+  /** The part of the path that the first `count` steps stand for. */
+  part(count: number): number {
+    return count > 0 ? (this.#ends[count - 1] as number) : 0;
   }
 
   /** The arrived step nearest to `alpha`. */
   nearest(alpha: number): number | null {
-    const at = Math.min(this.steps - 1, Math.max(0, Math.floor(alpha * this.steps)));
-    for (let distance = 0; distance < this.steps; distance++) {
-      if (this.frames[at - distance]) return at - distance;
-      if (this.frames[at + distance]) return at + distance;
-    }
-    return null;
+    let best: number | null = null;
+    let least = Number.POSITIVE_INFINITY;
+    this.frames.forEach((frame, index) => {
+      const distance = Math.abs((this.grid.alphas[index] as number) - alpha);
+      if (frame && distance <= least) [best, least] = [index, distance];
+    });
+    return best;
   }
 
   gradient(index: number): ScalarMap | null {
@@ -83,8 +110,8 @@ export class PathStore {
   }
 
   /**
-   * Mean integrand over the first `count` steps times their share of the path. Steps that are
-   * still missing count as the mean of those that are there.
+   * Mean over the grid of the integrands of the first `count` steps, which come multiplied with
+   * their weight on it. Steps that are still missing count as the mean of those that are there.
    */
   gathered(count: number): ScalarMap {
     this.#move(count);
@@ -98,7 +125,8 @@ export class PathStore {
   points(of: "score" | "probability"): [number, number][] {
     const points: [number, number][] = [];
     this.frames.forEach((frame, index) => {
-      if (frame && Number.isFinite(frame[of])) points.push([alphaOf(index, this.steps), frame[of]]);
+      const alpha = this.grid.alphas[index] as number;
+      if (frame && Number.isFinite(frame[of])) points.push([alpha, frame[of]]);
     });
     return points;
   }

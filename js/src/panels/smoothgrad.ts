@@ -1,3 +1,4 @@
+import { blob, hasBytes, latest } from "../bitmap.ts";
 import { h } from "../dom.ts";
 import { Store } from "../store.ts";
 import type { Context, PanelView, ScalarMap, Session, Stage } from "../types.ts";
@@ -5,7 +6,7 @@ import { button } from "../ui/button.ts";
 import { paramControl } from "../ui/param.ts";
 import { told } from "../ui/slide.ts";
 import { createStage } from "../view/stage.ts";
-import { blob, hasBytes, latest, picture, scalarMap, scalars } from "./pixels.ts";
+import { picture, scalarMap, scalars } from "./pixels.ts";
 
 /** Levels of the paper's figure. */
 const LEVELS = [0, 0.05, 0.1, 0.2, 0.3, 0.5];

@@ -6,11 +6,14 @@ import type { Context } from "../types.ts";
 import { button } from "./button.ts";
 
 const SPOKEN = 1500;
+const SETTLED =
+  "How far this picture would still agree with itself if it went on: its expected correlation with the one it is going to";
 
 export function statusLine({ session, signal }: Context, idle?: Store<string>): HTMLElement {
   const text = h("span", { class: "xai-status-text" });
   // Screen readers hear of it now and then, not of each step.
   const spoken = h("span", { class: "xai-hidden", role: "status", "aria-live": "polite" });
+  const settled = h("span", { class: "xai-settled", title: SETTLED });
   const meter = h("progress", { class: "xai-progress", max: 1, "aria-label": "Progress" });
   const cancel = button(
     "Cancel",
@@ -41,8 +44,14 @@ export function statusLine({ session, signal }: Context, idle?: Store<string>): 
     const finished = info.seconds === undefined ? "" : done;
     const said = /cancel/i.test(progress.text ?? "") ? progress.text : "";
     text.textContent = running ? progress.text || counted : said || idle?.get() || finished;
+    const share = session.map.get()?.diagnostics.settled;
+    // Rounded down: what is not quite settled must not read as 100 %.
+    settled.textContent =
+      typeof share === "number" ? `settled ${Math.floor(100 * Math.max(0, share))} %` : "";
+    settled.hidden = settled.textContent === "";
     speak();
   };
+  session.map.subscribe(draw, signal);
   session.watch("status", draw, signal);
   session.watch("_result_info", draw, signal);
   session.progress.subscribe(draw, signal);
@@ -55,7 +64,7 @@ export function statusLine({ session, signal }: Context, idle?: Store<string>): 
   session.connected.watch((connected) => {
     lost.hidden = connected;
   }, signal);
-  return h("div", { class: "xai-status" }, meter, text, spoken, lost, cancel);
+  return h("div", { class: "xai-status" }, meter, text, settled, spoken, lost, cancel);
 }
 
 export function errorBox({ session, signal }: Context): HTMLElement {

@@ -1,6 +1,7 @@
 /** The colored map of a stage, made anew only when the map or a color control changes. */
 
 import type { Context, ScalarMap, StageOptions, ViewState } from "../types.ts";
+import { percent } from "../ui/scale.ts";
 import { colored, fitting, isDiverging } from "./color.ts";
 import { short } from "./legend.ts";
 import { type Box, largestComponent, limitOf, withSign } from "./reduce.ts";
@@ -46,7 +47,7 @@ export class MapLayer {
     const table = this.context.session.table("inferno");
     const limit = limitOf(map.values, 100);
     const canvas = draw(map, colored(map.values, limit, table, false, false));
-    return { canvas, values: map.values, table, low: "0", high: short(limit), box: null };
+    return { canvas, values: map.values, table, low: "0 %", high: percent(limit), box: null };
   }
 
   #view(map: ScalarMap, view: ViewState, over: boolean): Painted {

@@ -22,10 +22,48 @@ def test_every_evaluation_once(total: int, size: int | None) -> None:
     assert done == list(range(total))
 
 
-def test_first_batch_is_small() -> None:
-    sizes = [stop - start for start, stop, _ in Batcher(CPU).run(20, lambda a, b: None, first=2)]
-    assert sizes[0] == 2
-    assert max(sizes) == 8
+class Timed:
+    """A clock that the work moves: `each[n]` seconds an image in a batch of n."""
+
+    def __init__(self, each: dict[int, float]) -> None:
+        self.now = 0.0
+        self.each = each
+        self.sizes: list[int] = []
+
+    def __call__(self) -> float:
+        return self.now
+
+    def evaluate(self, start: int, stop: int) -> None:
+        self.sizes.append(stop - start)
+        self.now += self.each[stop - start] * (stop - start)
+
+
+@pytest.mark.parametrize(
+    ("each", "best"),
+    [
+        ({1: 9, 2: 8, 4: 6, 8: 5}, 8),
+        ({1: 9, 2: 8, 4: 6, 8: 5.9}, 4),  # hardly cheaper: not worth the memory
+        ({1: 9, 2: 5, 4: 6, 8: 1}, 2),
+    ],
+)
+def test_size_grows_while_an_image_gets_cheaper(each: dict[int, float], best: int) -> None:
+    timed = Timed(each)
+    batcher = Batcher(CPU, clock=timed)
+    list(batcher.run(128, timed.evaluate))
+    assert timed.sizes[:3] == [2, 2, 2]
+    assert batcher.size == best
+    assert timed.sizes[-2] == best
+
+
+def test_measuring_goes_on_in_the_next_run() -> None:
+    timed = Timed({1: 9, 2: 8, 4: 6, 8: 5})
+    batcher = Batcher(CPU, clock=timed)
+    for _ in range(6):
+        list(batcher.run(10, timed.evaluate))
+    assert batcher.size == 8
+    timed.sizes.clear()
+    list(batcher.run(18, timed.evaluate))
+    assert timed.sizes == [2, 8, 8]
 
 
 @pytest.mark.parametrize(
@@ -75,5 +113,15 @@ def test_batch_follows_what_autograd_saves(monkeypatch: pytest.MonkeyPatch) -> N
         for _ in range(start, stop):
             (x * 1).exp().sum()
 
-    list(batcher.run(8, evaluate, first=1))
+    timed = Timed({1: 8, 2: 4, 3: 2})
+    batcher._clock = timed
+    sizes = []
+
+    def both(start: int, stop: int) -> None:
+        evaluate(start, stop)
+        timed.evaluate(start, stop)
+        sizes.append(stop - start)
+
+    list(batcher.run(40, both, first=1))
     assert batcher.size == 3
+    assert max(sizes) == 3

@@ -30,7 +30,49 @@ SMALL: dict[str, list[dict[str, Any]]] = {
         {"patch_size": 8, "stride": 5},
         {"patch_size": 9, "stride": 9, "fill": "noise", "score": "logit"},
     ],
+    "cam": [{}],
+    "grad_cam": [{}, {"layer": "norm2"}],
+    "grad_cam_plus_plus": [{}],
+    "xgrad_cam": [{}],
+    "layer_cam": [{"layer": "norm1"}],
+    "eigen_cam": [{}],
+    "score_cam": [{"layer": "second"}],
+    "layer_ixg": [{}, {"layer": "norm2"}],
+    "ablation_cam": [{}, {"layer": "second"}],
+    "rise": [
+        {"masks": 13, "cells": 4},
+        {"masks": 11, "cells": 3, "p": 0.3, "estimator": "paper", "fill": "blur"},
+    ],
+    "lime": [
+        {"samples": 17, "segments": 6},
+        {"samples": 15, "segments": 9, "segmentation": "grid", "select": "lasso", "features": 3},
+    ],
+    "kernel_shap": [
+        {"segments": 4, "segmentation": "grid"},
+        {"segments": 9, "samples": 40, "score": "probability"},
+        {"segments": 7, "samples": 30, "sampling": "partition"},
+    ],
+    "expected_gradients": [{"samples": 9}, {"samples": 7, "baselines": "black+white"}],
+    "vit_cx": [{}, {"distance": 0.3, "noise": 0.4, "score": "logit"}],
+    "idgi": [{"steps": 13}],
+    "blur_ig": [{"steps": 9, "sigma_max": 6.0}, {"steps": 6, "grid": "sqrt"}],
+    "guided_ig": [{"steps": 9, "max_dist": 0.1}, {"steps": 7, "fraction": 0.1, "anchors": 1}],
+    "xrai": [{"steps": 4, "min_size": 400}],
+    "meaningful_perturbation": [
+        {"iterations": 4, "resolution": 6},
+        {"iterations": 4, "resolution": 8, "game": "preservation", "score": "logit"},
+    ],
+    "extremal_perturbation": [
+        {"iterations": 3, "resolution": 6},
+        {"iterations": 3, "resolution": 5, "game": "delete", "area": 0.3},
+    ],
+    "phang_mask": [
+        {"iterations": 4, "resolution": 6},
+        {"iterations": 3, "resolution": 8, "out": "probability"},
+    ],
+    "perceptual_ball": [{"iterations": 6}, {"iterations": 6, "layers": ["first", "third"]}],
     "guided_backprop": [{}],
+    "guided_grad_cam": [{}, {"layer": "norm2"}],
     "deconvnet": [{}],
     "rectgrad": [{"q": 60}, {"q": 20, "padding_trick": True}],
     "lrp": [{}, {"composite": "epsilon"}, {"composite": "epsilon_gamma_box"}],
@@ -131,6 +173,9 @@ def test_how_activations_are_written(method: str, params: dict[str, Any], style:
 @every_case
 def test_same_seed_same_numbers(method: str, params: dict[str, Any]) -> None:
     model = _model()
+    # The size that a run would settle on depends on the clock, and with it the last digit.
+    for kind in ("gradient", "forward"):
+        model._batchers[kind] = Batcher(model.device, 4)
     assert torch.equal(_value(model, method, params, 7), _value(model, method, params, 7))
 
 
@@ -198,7 +243,7 @@ def _same(one: dict[str, Any], other: dict[str, Any]) -> None:
 
 
 class Failing(Net):
-    """Raises at the third batch."""
+    """Raises at the next batch once `batches` is set high."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -206,13 +251,9 @@ class Failing(Net):
 
     def forward(self, x: Tensor) -> Tensor:
         self.batches += 1
-        if self.batches > 5:
+        if self.batches > 90:
             raise ZeroDivisionError("half-way")
         return super().forward(x)
-
-
-def _total(method: str, params: dict[str, Any]) -> int:
-    return last_of(estimates(make_task(_model(), _photo(), 2), method, params)).total
 
 
 @every_case
@@ -230,33 +271,48 @@ def test_network_is_left_as_it_was(method: str, params: dict[str, Any], end: str
     for kind in ("gradient", "forward"):
         model._batchers[kind] = Batcher(model.device, 1)
     steps = estimates(make_task(model, _photo(), 2), method, params)
+    hooks = _state(model.net)["hooks"], _state(model.fast)["hooks"]
     if end == "success":
         last_of(steps)
     elif end == "cancel":
         next(steps)
         steps.close()  # type: ignore[attr-defined]
-    elif _total(method, params) < 6:
+    else:
+        whole = estimates(make_task(model, _photo(), 2), method, params)
+        if not next(whole).finished:
+            next(steps)
         model.net.batches = 99  # type: ignore[assignment]
         model.fast.batches = 99  # type: ignore[assignment]
         with pytest.raises(ZeroDivisionError):
             last_of(steps)
-    else:
-        with pytest.raises(ZeroDivisionError):
-            last_of(steps)
     _same(before, _state(net))
+    assert hooks == (_state(model.net)["hooks"], _state(model.fast)["hooks"])
     for module in (model.net, model.fast):
         assert not any(p.requires_grad for p in module.parameters())
         assert all(p.grad is None for p in module.parameters())
 
 
-def test_memory_does_not_grow_with_the_samples() -> None:
-    """What a method keeps between two estimates is the same after 10 samples and after 200."""
+@pytest.mark.parametrize(
+    ("method", "amount"),
+    [
+        ("smoothgrad", "samples"),
+        ("rise", "masks"),
+        ("lime", "samples"),
+        ("kernel_shap", "samples"),
+        ("expected_gradients", "samples"),
+    ],
+)
+def test_memory_does_not_grow_with_the_samples(method: str, amount: str) -> None:
+    """What a method keeps between two estimates is the same after 40 samples and after 200."""
     import gc
 
-    task = make_task(_model(), _photo(), 2)
+    model = _model()
+    for kind in ("gradient", "forward"):
+        model._batchers[kind] = Batcher(model.device, 4)
+    task = make_task(model, _photo(), 2)
 
     def alive(samples: int) -> int:
-        steps = estimates(task, "smoothgrad", {"samples": samples})
+        steps = estimates(task, method, {amount: samples})
         for estimate in steps:
             if estimate.done >= samples - 1:
                 break
@@ -265,4 +321,4 @@ def test_memory_does_not_grow_with_the_samples() -> None:
             t.numel() for t in gc.get_objects() if isinstance(t, Tensor) and t.shape[-1:] == (24,)
         )
 
-    assert alive(200) <= alive(10) + 3 * 24 * 24
+    assert alive(200) <= alive(40) + 3 * 24 * 24

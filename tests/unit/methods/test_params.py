@@ -31,6 +31,8 @@ BAD = [
     ("occlusion", "fill", 1.5, ValueError, "gray value"),
     ("occlusion", "fill", math.nan, ValueError, "gray value"),
     ("occlusion", "score", "loss", ValueError, '"logit"'),
+    ("grad_cam", "layer", 3, TypeError, "model.layers()"),
+    ("grad_cam", "layer", "", TypeError, "the name of a layer"),
 ]
 
 
@@ -52,6 +54,8 @@ def test_bad_value(method: str, name: str, value: Any, error: type, said: str) -
         ("smoothgrad", "noise", np.float32(0.5), 0.5),
         ("occlusion", "fill", 0.5, 0.5),
         ("occlusion", "fill", "blur", "blur"),
+        ("grad_cam", "layer", None, None),
+        ("grad_cam", "layer", "layer4", "layer4"),
     ],
 )
 def test_good_value(method: str, name: str, value: Any, clean: Any) -> None:

@@ -1,0 +1,110 @@
+"""Occlusion by differences: is it faster, by how much could it be, and is the faster way chosen?
+
+For each network and patch size: milliseconds a patch takes the plain way and by differences, the
+gain, the gain that the multiply-adds alone would allow, which way was chosen, and what the choice
+costs against the better one.
+
+Run with ``python -m benchmarks.occlusion [--nets ...] [--sides ...]``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import time
+from collections import deque
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+import xaiwidgets as xai
+from benchmarks.attribution import network
+from benchmarks.measure import machine
+from xaiwidgets.engine.masking import masked_logits
+from xaiwidgets.engine.patches import Patches, Ways, patched_logits
+from xaiwidgets.model import Model
+
+NETS = (
+    *("vgg16", "resnet18", "resnet50", "efficientnet_lite0", "mobilenet_v3_large"),
+    *("densenet121", "convnext_tiny", "vit_b_16"),
+)
+SIDES = (4, 8, 16, 32, 64, 112)
+
+
+def some_patches(x: torch.Tensor, side: int, count: int) -> Patches:
+    """Evenly over the photo."""
+    starts = np.linspace(0, x.shape[-1] - side, math.isqrt(count)).astype(np.int64)
+    tops, lefts = (each.ravel() for each in np.meshgrid(starts, starts, indexing="ij"))
+    return Patches(tops, lefts, side, torch.zeros_like(x[0]))
+
+
+def best(call: Callable[[], object], repeats: int = 3) -> float:
+    taken = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        call()
+        taken.append(time.perf_counter() - began)
+    return min(taken)
+
+
+def by_difference(model: Model, patches: Patches, x: torch.Tensor) -> tuple[float, float] | None:
+    """Seconds a patch takes, and the planned gain; `None` where the network cannot be replayed."""
+    ways = model.once(("patches", False, tuple(x.shape)), Ways)
+    other = ways.trace(model, x, False)
+    if other is None:
+        return None
+    places = (patches.tops, patches.lefts, patches.side)
+    plan = other.plan(*places)
+    with torch.inference_mode():
+        clean = other.clean(plan, x)
+        assert clean is not None
+        batcher = other.batcher(plan, x.device, patches.side)
+        count = batcher.size or min(16, batcher.most)
+
+        def run() -> None:
+            other.logits(plan, clean, x, patches.filling, places, 0, count)
+
+        run()
+        return best(run) / count, plan.ratio
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--nets", nargs="+", default=NETS)
+    parser.add_argument("--sides", nargs="+", type=int, default=SIDES)
+    options = parser.parse_args()
+    print(f"Machine: {machine(torch.device('cpu'))}\n")
+    print("| network | patch | plain ms | by differences ms | gain | planned | chosen | costs |")
+    print("|---|---:|---:|---:|---:|---:|---|---:|")
+    for name in options.nets:
+        _, model = network(name, torch.device("cpu"))
+        x = model.prepare(xai.photo("cat")).input
+        for side in options.sides:
+            patches = some_patches(x, side, 64)
+            # As a user would: the choice is made while the work is done.
+            last = deque(patched_logits(model, x, patches), maxlen=1)[0]
+            chosen = "by differences" if last.ratio > 1 else "plain"
+            size = model.batcher("forward").size or 8
+            few = some_patches(x, side, 16)
+
+            def plainly() -> None:
+                deque(masked_logits(model, x, 16, few.paint, first=size), maxlen=0)  # noqa: B023
+
+            taken = {"plain": best(plainly, 2) / 16}
+            found = by_difference(model, patches, x)
+            if found:
+                taken["by differences"] = found[0]
+            other = f"{1000 * found[0]:.1f}" if found else "-"
+            gain = f"{taken['plain'] / found[0]:.2f}x" if found else "-"
+            planned = f"{found[1]:.2f}x" if found else "-"
+            cost = taken[chosen] / min(taken.values()) - 1
+            print(
+                f"| {name} | {side} | {1000 * taken['plain']:.1f} | {other} | {gain} | {planned} "
+                f"| {chosen} | {100 * cost:.0f} % |",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,180 @@
+"""Patches are evaluated the faster way, and either way gives the same."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from xaiwidgets.engine import patches as module
+from xaiwidgets.engine.patches import Evaluated, Patches, Ways, patched_logits
+from xaiwidgets.model import Model
+
+
+class Local(nn.Module):
+    """Stays local up to its head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(3)
+        self.body = nn.Sequential(
+            nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 8, 3, padding=1), nn.ReLU()
+        )
+        self.head = nn.Linear(8, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.body(x).square().mean((2, 3)))
+
+
+class Deciding(Local):
+    """Does something else for a dark photo."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = super().forward(x)
+        dark = (x.mean((1, 2, 3)) < self.threshold).to(x)[:, None]
+        return out * (1 + dark)
+
+    threshold = -1.0
+
+
+class Looped(Local):
+    """One image after the other."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([super(Looped, self).forward(image[None]) for image in x])
+
+
+def _model(net: nn.Module, dtype: torch.dtype = torch.float64) -> Model:
+    preprocess = {"mean": [0.5] * 3, "std": [0.25] * 3, "size": 48}
+    return Model(net, preprocess, device="cpu", dtype=dtype)
+
+
+def _patches(x: Tensor, side: int = 6, stride: int = 6) -> Patches:
+    starts = np.arange(0, 48, stride)
+    tops, lefts = (each.ravel() for each in np.meshgrid(starts, starts, indexing="ij"))
+    return Patches(tops, lefts, side, torch.zeros_like(x[0]))
+
+
+def _photo(model: Model) -> Tensor:
+    return model.prepare(torch.rand(3, 48, 48, generator=torch.Generator().manual_seed(0))).input
+
+
+def _run(model: Model, side: int = 6) -> tuple[Tensor, list[Evaluated]]:
+    x = _photo(model)
+    parts = list(patched_logits(model, x, _patches(x, side)))
+    assert [part.start for part in parts] == [0, *(part.stop for part in parts[:-1])]
+    assert parts[-1].stop == 64
+    return torch.cat([part.logits for part in parts]), parts
+
+
+def _expected(model: Model, side: int = 6) -> Tensor:
+    x = _photo(model)
+    batch, patches = x.repeat(64, 1, 1, 1), _patches(x, side)
+    for index, image in enumerate(batch):
+        patches.paint(image, index)
+    with torch.inference_mode():
+        return model.logits(batch).clone()
+
+
+def _ways(model: Model) -> Ways:
+    return model.once(("patches", False, (1, 3, 48, 48)), Ways)
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """What a plain image takes, and one by differences: the clock goes by that alone."""
+    costs = [1.0, 0.25]
+    now = [0.0]
+    model_logits = Model.logits
+
+    def plain(self: Model, x: Tensor, **options: Any) -> Tensor:
+        now[0] += costs[0] * len(x)
+        return model_logits(self, x, **options)
+
+    windows = module.Incremental.logits
+
+    def by_difference(self: Any, *args: Any) -> Tensor:
+        now[0] += costs[1] * (args[-1] - args[-2])
+        return windows(self, *args)
+
+    monkeypatch.setattr(Model, "logits", plain)
+    monkeypatch.setattr(module.Incremental, "logits", by_difference)
+    monkeypatch.setattr(module.time, "perf_counter", lambda: now[0])
+    return costs
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("side", [1, 6, 15, 48])
+def test_same_numbers(side: int, dtype: torch.dtype) -> None:
+    model = _model(Local(), dtype)
+    ours, _ = _run(model, side)
+    tolerance = 1e-5 if dtype == torch.float32 else 1e-12
+    torch.testing.assert_close(ours, _expected(model, side), rtol=tolerance, atol=tolerance)
+
+
+def test_the_faster_way_is_taken_and_remembered(clock: list[float]) -> None:
+    model = _model(Local())
+    _, parts = _run(model)
+    assert [part.ratio > 1 for part in parts[:2]] == [False, False]
+    assert all(part.ratio > 4 for part in parts[2:])
+    assert _ways(model).gains == {6: pytest.approx(4)}
+    # The photo is known now: one plain batch, for a first picture, is enough.
+    _, parts = _run(model)
+    assert [part.ratio > 1 for part in parts[:2]] == [False, True]
+
+
+def test_what_is_slower_is_left_and_not_tried_again(clock: list[float]) -> None:
+    clock[1] = 3.0
+    model = _model(Local())
+    ours, parts = _run(model)
+    torch.testing.assert_close(ours, _expected(model), rtol=1e-12, atol=1e-12)
+    tried = [part for part in parts if part.ratio > 1]
+    assert len(tried) == 2
+    assert parts[-1].ratio == 1
+    assert all(part.ratio == 1 for part in _run(model)[1])
+
+
+def test_large_patches_are_not_even_tried() -> None:
+    model = _model(Local())
+    assert all(part.ratio == 1 for part in _run(model, 40)[1])
+
+
+def test_networks_that_cannot_be_replayed_go_the_plain_way() -> None:
+    model = _model(Looped())
+    ours, parts = _run(model)
+    torch.testing.assert_close(ours, _expected(model), rtol=1e-12, atol=1e-12)
+    assert all(part.ratio == 1 for part in parts)
+    assert _ways(model).traced
+    assert _ways(model).incremental is None
+
+
+def test_a_replay_that_disagrees_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = _model(Local())
+    broken = module.Incremental.logits
+    monkeypatch.setattr(
+        module.Incremental, "logits", lambda self, *args: broken(self, *args) * 1.001
+    )
+    ours, parts = _run(model)
+    torch.testing.assert_close(ours, _expected(model), rtol=1e-12, atol=1e-12)
+    assert all(part.ratio == 1 for part in parts)
+
+
+def test_means_over_the_whole_photo_are_exact() -> None:
+    net = Deciding()
+    model = _model(net)
+    x = _photo(model)
+    # Some patches make the photo dark, others do not.
+    shade = x.mean() - 6 * 6 / 48**2 * float(x.mean() + 2) / 2
+    model.net.threshold = model.fast.threshold = float(shade)  # type: ignore[assignment]
+    ours, _ = _run(model)
+    torch.testing.assert_close(ours, _expected(model), rtol=1e-12, atol=1e-12)
+
+
+def test_memory_of_the_photo_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    from xaiwidgets.engine import incremental
+
+    monkeypatch.setattr(incremental, "_CLEAN_SET", 1000)
+    assert all(part.ratio == 1 for part in _run(_model(Local()))[1])

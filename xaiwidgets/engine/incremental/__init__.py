@@ -1,0 +1,120 @@
+"""Evaluate a network on copies of a photo that differ from it in a patch, by the difference alone.
+
+Of each layer only the part that the patch can change is computed anew; the rest is the photo's own
+and is computed once. The numbers are the network's, to rounding: nothing is approximated.
+
+How much that saves depends on the network. Convolutions, pooling, activations, normalization,
+residual sums and concatenations keep a patch local; from the first operation on that mixes the
+whole plane (squeeze-and-excitation, attention, global pooling) everything is computed as usual.
+Only masks that are one small patch profit: those of RISE or LIME change the photo everywhere.
+
+The idea is view maintenance: Nakandala, Kumar, Papakonstantinou, "Incremental and Approximate
+Inference for Faster Occlusion-based Deep CNN Explanations", 2019, in its exact form.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from xaiwidgets.engine.batching import Batcher
+from xaiwidgets.engine.incremental.plan import Plan, make_plan
+from xaiwidgets.engine.incremental.replay import run_clean, run_windows
+from xaiwidgets.engine.incremental.trace import Graph, trace
+from xaiwidgets.engine.incremental.windows import Span, Starts, Windows, gather
+
+_MOST_PATCHES = 64
+# What one batch of windows may take, and what the photo's own activations may.
+_WORKING_SET = 192 << 20
+_CLEAN_SET = 512 << 20
+
+
+class Incremental:
+    """A network that can be evaluated by differences.
+
+    Args:
+        run: from a batch of inputs to logits.
+        x: an input, `(1, C, H, W)`; others of its shape may follow.
+
+    Raises:
+        UntraceableError: where the network cannot be replayed.
+    """
+
+    def __init__(self, run: Callable[[Tensor], Tensor], x: Tensor) -> None:
+        self.graph: Graph = trace(run, x)
+        self.shape = tuple(x.shape)
+        self._lock = threading.Lock()
+        self._photo: Tensor | None = None
+        self._clean: dict[int, Tensor] = {}
+        self._batchers: dict[tuple[int, int], Batcher] = {}
+
+    def plan(self, tops: Starts, lefts: Starts, patch_size: int) -> Plan:
+        """What patches take; the first pixels of those are `tops` and `lefts`."""
+        return make_plan(self.graph, self.windows(tops, lefts, patch_size), torch.float32.itemsize)
+
+    def windows(self, tops: Starts, lefts: Starts, patch_size: int) -> Windows:
+        """The patches as windows; those cut off at an edge are pushed back into the photo."""
+        spans = []
+        for starts, side in zip((tops, lefts), self.shape[-2:], strict=True):
+            size = min(patch_size, side)
+            spans.append(Span(np.minimum(starts, side - size), size, side))
+        return Windows(*spans)
+
+    def clean(self, plan: Plan, x: Tensor) -> dict[int, Tensor] | None:
+        """The photo's own activations, kept until another photo comes; `None` if too large."""
+        with self._lock:
+            if self._photo is None or not torch.equal(self._photo, x):
+                self._photo, self._clean = x.clone(), {}
+            if not plan.kept <= self._clean.keys():
+                wanted = plan.kept | self._clean.keys()
+                if self.bytes_of(wanted, x) > _CLEAN_SET:
+                    return None
+                self._clean, _ = run_clean(self.graph, x, frozenset(wanted))
+            return self._clean
+
+    def bytes_of(self, nodes: frozenset[int], x: Tensor) -> int:
+        """What their outputs take for one image."""
+        shapes = (self.graph.nodes[number].shapes[0] or () for number in nodes)
+        return sum(int(np.prod(shape[1:])) * x.element_size() for shape in shapes)
+
+    def batcher(self, plan: Plan, device: torch.device, patch_size: int) -> Batcher:
+        """What keeps the number of patches at a time."""
+        most = max(1, min(_MOST_PATCHES, _WORKING_SET // max(1, 2 * plan.window_bytes)))
+        with self._lock:
+            key = (patch_size, plan.window_bytes)
+            return self._batchers.setdefault(key, Batcher(device, most=most))
+
+    def logits(
+        self,
+        plan: Plan,
+        clean: dict[int, Tensor],
+        x: Tensor,
+        filling: Tensor,
+        places: tuple[Starts, Starts, int],
+        start: int,
+        stop: int,
+    ) -> Tensor:
+        """The logits with each of the patches from `start` to `stop`.
+
+        Args:
+            plan: for all the patches.
+            clean: of the photo.
+            x: the photo, `(1, C, H, W)`.
+            filling: what patches show of, `(C, H, W)`.
+            places: tops, lefts and side of all the patches.
+            start: of the first patch.
+            stop: after the last patch.
+        """
+        tops, lefts, side = (places[0][start:stop], places[1][start:stop], places[2])
+        windows = self.windows(tops, lefts, side)
+        patches = gather(x, windows)
+        corners = zip(tops.tolist(), lefts.tolist(), strict=True)
+        for place, (top, left) in enumerate(corners):
+            shown = filling[:, top : top + side, left : left + side]
+            row, col = top - int(windows.rows.starts[place]), left - int(windows.cols.starts[place])
+            patches[place, :, row : row + shown.shape[1], col : col + shown.shape[2]] = shown
+        return run_windows(self.graph, plan, clean, patches, start)

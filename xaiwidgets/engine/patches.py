@@ -1,0 +1,212 @@
+"""A photo with a patch somewhere, at many places: the scores of all classes, the fastest way.
+
+Two ways give the same numbers: the whole network on the whole photo, or only what the patch changes
+(`engine.incremental`). Which one is faster is measured, never guessed: the first patches are
+evaluated the plain way, and then also the other way, which checks it; after that both are timed on
+the work itself. What was learned stays with the model.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from xaiwidgets.engine.gradients import Network
+from xaiwidgets.engine.incremental import Incremental
+from xaiwidgets.engine.incremental.plan import Plan
+from xaiwidgets.engine.incremental.trace import UntraceableError
+from xaiwidgets.engine.incremental.windows import Starts
+from xaiwidgets.engine.masking import masked_logits
+
+log = logging.getLogger("xaiwidgets")
+
+# Below that many times fewer multiply-adds there is nothing to gain. Measured gains are above the
+# planned ones on small networks, so that the time decides about all others: trying is no loss, as
+# what is tried is part of the work.
+_LEAST_RATIO = 1.1
+# Batches that are timed before a way is judged: the first one of a kind is never typical.
+_TIMED = 2
+
+
+@dataclass(frozen=True)
+class Patches:
+    """Patches of a photo, in the order in which they are evaluated.
+
+    Attributes:
+        tops: their first pixel rows, `(P,)`.
+        lefts: their first pixel columns, `(P,)`.
+        side: of a patch in pixels; what lies outside of the photo is cut off.
+        filling: what they show of, an input `(C, H, W)`.
+    """
+
+    tops: Starts
+    lefts: Starts
+    side: int
+    filling: Tensor
+
+    def paint(self, image: Tensor, index: int) -> None:
+        """Write patch number `index` into `image`, `(C, H, W)`, in place."""
+        top, left = int(self.tops[index]), int(self.lefts[index])
+        window = (..., slice(top, top + self.side), slice(left, left + self.side))
+        image[window] = self.filling[window]
+
+
+@dataclass
+class Ways:
+    """What is known of the two ways of a network, for one size of its input.
+
+    Attributes:
+        traced: whether it was tried to replay the network.
+        incremental: the other way; `None` where the network cannot be replayed.
+        plain: seconds an image takes the plain way.
+        gains: by side of the patch, how many times faster the other way was.
+    """
+
+    traced: bool = False
+    incremental: Incremental | None = None
+    plain: float | None = None
+    gains: dict[int, float] = field(default_factory=dict)
+
+    def trace(self, model: Network, x: Tensor, exact: bool) -> Incremental | None:
+        """The other way, made at the first call."""
+        if not self.traced:
+            self.traced = True
+            try:
+                self.incremental = Incremental(lambda batch: model.logits(batch, exact=exact), x)
+            except UntraceableError as reason:
+                log.info("Patches are evaluated the plain way, as %s.", reason)
+        return self.incremental
+
+    def promising(self, side: int, plan: Plan) -> bool:
+        """Whether the other way is faster, or may be."""
+        return plan.ratio >= _LEAST_RATIO and self.gains.get(side, plan.ratio) > 1
+
+    def learn(self, side: int, seconds: float) -> None:
+        """Note what a patch took the other way."""
+        assert self.plain is not None
+        self.gains[side] = self.plain / seconds
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """Logits `(stop - start, K)` of some patches, on the CPU.
+
+    Attributes:
+        start: first patch.
+        stop: after the last patch.
+        logits: float32, or float64 for a float64 network.
+        ratio: how many times fewer multiply-adds they took than whole images; 1 the plain way.
+    """
+
+    start: int
+    stop: int
+    logits: Tensor
+    ratio: float = 1.0
+
+
+def patched_logits(
+    model: Network, x: Tensor, patches: Patches, *, exact: bool = False
+) -> Iterator[Evaluated]:
+    """Evaluate the patches, batch by batch.
+
+    Args:
+        model: the network.
+        x: the clean input, `(1, C, H, W)`.
+        patches: where they are and what they show.
+        exact: run the network without conv-BN folding.
+    """
+    ways = model.once(("patches", exact, tuple(x.shape)), Ways)
+    found: list[Tensor] = []
+    for evaluated in _timed(ways, _plainly(model, x, patches, 0, exact)):
+        found.append(evaluated.logits)
+        yield evaluated
+    done = sum(map(len, found))
+    if done < len(patches.tops):
+        for evaluated in _by_difference(model, x, patches, torch.cat(found), ways, exact):
+            yield evaluated
+            done = evaluated.stop
+    if done < len(patches.tops):
+        yield from _plainly(model, x, patches, done, exact)
+
+
+def _timed(ways: Ways, batches: Iterator[Evaluated]) -> Iterator[Evaluated]:
+    """As many batches as it takes to know what an image takes the plain way."""
+    seconds: list[float] = []
+    known = ways.plain is not None
+    began = time.perf_counter()
+    for evaluated in batches:
+        seconds.append((time.perf_counter() - began) / len(evaluated.logits))
+        yield evaluated
+        if known or len(seconds) >= _TIMED:
+            break
+        began = time.perf_counter()
+    # The first batch that a network ever sees warms it up.
+    warm = min(seconds if known else seconds[1:], default=None)
+    if warm is not None:
+        ways.plain = min(warm, ways.plain or warm)
+
+
+def _by_difference(
+    model: Network, x: Tensor, patches: Patches, known: Tensor, ways: Ways, exact: bool
+) -> Iterator[Evaluated]:
+    """The patches after those `known`, while it is the faster way; perhaps none."""
+    network = ways.trace(model, x, exact)
+    if network is None or ways.plain is None:
+        return
+    places = (patches.tops, patches.lefts, patches.side)
+    plan = network.plan(*places)
+    if not ways.promising(patches.side, plan):
+        return
+    with torch.inference_mode():
+        clean = network.clean(plan, x)
+    if clean is None:
+        return
+
+    def evaluate(start: int, stop: int) -> Tensor:
+        with torch.inference_mode():
+            logits = network.logits(plan, clean, x, patches.filling, places, start, stop)
+            result = logits.to("cpu", known.dtype)
+        # A plain tensor: one from inference mode could not be used in autograd later.
+        return result.clone()
+
+    done = len(known)
+    # A network that decides by what it sees was replayed as it decided once: that shows here.
+    if not _agree(evaluate(0, done), known):
+        ways.incremental = None
+        return
+    batcher = network.batcher(plan, x.device, patches.side)
+    batches = batcher.run(len(patches.tops) - done, lambda a, b: evaluate(a + done, b + done), 8)
+    seconds = float("inf")
+    began = time.perf_counter()
+    for count, (start, stop, logits) in enumerate(batches, 1):
+        if stop - start == batcher.size or batcher.size is None:
+            seconds = min(seconds, (time.perf_counter() - began) / (stop - start))
+        yield Evaluated(start + done, stop + done, logits, plan.ratio)
+        if count == _TIMED or stop + done == len(patches.tops):
+            ways.learn(patches.side, seconds)
+            if not ways.promising(patches.side, plan):
+                return
+        began = time.perf_counter()
+
+
+def _agree(ours: Tensor, theirs: Tensor) -> bool:
+    tolerance = 1e-9 if ours.dtype == torch.float64 else 1e-3
+    scale = float(theirs.abs().max())
+    return bool(((ours - theirs).abs().max() <= tolerance * max(scale, 1e-12)).item())
+
+
+def _plainly(
+    model: Network, x: Tensor, patches: Patches, done: int, exact: bool
+) -> Iterator[Evaluated]:
+    def paint(image: Tensor, index: int) -> None:
+        patches.paint(image, index + done)
+
+    rest = len(patches.tops) - done
+    first = 8 if done else 4
+    for start, stop, logits in masked_logits(model, x, rest, paint, exact=exact, first=first):
+        yield Evaluated(start + done, stop + done, logits)
