@@ -60,8 +60,9 @@ front-end:
 
 # -- use ----------------------------------------------------------------------------------------
 
+# Large pages make gradients on a CPU faster; kernels inherit the setting.
 lab: $(LAB) front-end
-	@$(PY) -m jupyterlab $(NOTEBOOK) $(ROOT_FLAG) $(ARGS)
+	@THP_MEM_ALLOC_ENABLE=1 $(PY) -m jupyterlab $(NOTEBOOK) $(ROOT_FLAG) $(ARGS)
 
 bench: $(TEST) front-end
 	@$(PY) -m benchmarks $(ARGS)

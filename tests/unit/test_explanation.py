@@ -150,3 +150,45 @@ def test_public_names() -> None:
     assert callable(xai.methods)
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         _ = xai.nonsense
+
+
+def test_ending_when_settled(model: Model, photo: Image.Image) -> None:
+    params: dict[str, Any] = {"samples": 400, "noise": 0.3}
+    steps = list(xai.explaining(model, photo, "smoothgrad", settled=0.9, **params))
+    told = [step.diagnostics["settled"] for step in steps]
+    assert told[-1] >= 0.9
+    assert all(
+        each < 0.9
+        for step, each in zip(steps, told, strict=True)
+        if 16 <= step.done < steps[-1].done
+    )
+    assert 16 <= steps[-1].done < 400
+    assert steps[-1].finished
+    assert not steps[-2].finished
+    found = xai.explain(model, photo, "smoothgrad", settled=0.9, **params)
+    assert found.diagnostics["settled"] >= 0.9
+    assert found.diagnostics["samples"] < 400
+
+
+def test_never_settled_enough_does_all_the_work(model: Model, photo: Image.Image) -> None:
+    found = xai.explain(model, photo, "smoothgrad", settled=1, samples=20, noise=0.5)
+    whole = xai.explain(model, photo, "smoothgrad", samples=20, noise=0.5)
+    assert found.diagnostics["samples"] == 20
+    np.testing.assert_allclose(found.attribution, whole.attribution, rtol=1e-4, atol=1e-7)
+
+
+def test_settled_of_a_method_that_does_not_tell(model: Model, photo: Image.Image) -> None:
+    with pytest.raises(ValueError, match=r'"saliency" does not tell.*settled='):
+        xai.explain(model, photo, "saliency", settled=0.99)
+
+
+@pytest.mark.parametrize(
+    ("given", "error"),
+    [(0.2, ValueError), (1.5, ValueError), (True, TypeError), ("0.9", TypeError)],
+)
+def test_settled_must_be_a_share(
+    model: Model, photo: Image.Image, given: Any, error: type[Exception]
+) -> None:
+    for call in (xai.explain, xai.explaining):
+        with pytest.raises(error, match=r"settled must be a number from 0\.5 to 1, or None"):
+            call(model, photo, "smoothgrad", settled=given)

@@ -23,14 +23,14 @@ from torch import Tensor
 from xaiwidgets.engine.gradients import gradients
 from xaiwidgets.methods.baselines import blank
 from xaiwidgets.methods.estimate import Estimate, Task
-from xaiwidgets.methods.halves import agreement
+from xaiwidgets.methods.halves import agreement, half_of
 from xaiwidgets.methods.params import Choice, Range
 from xaiwidgets.methods.path import BASELINE, Line, completeness, line, scores
 from xaiwidgets.methods.path_grid import GRIDS, PROBES, Grid, adaptive, gauss_legendre, uniform
 from xaiwidgets.methods.registry import method
 
-# A gap can pass through zero by chance; it counts as closed when it stays so for that many steps.
-_FEWEST = 8
+# Steps that an early end takes at least.
+_FEWEST = 16
 
 
 @dataclass(frozen=True)
@@ -93,87 +93,103 @@ def integrated_gradients(
 ) -> Iterator[Estimate]:
     """Integrated gradients, `(C, H, W)`, in logits.
 
-    With a `tolerance` it ends once the relative gap was below it at every estimate of the last 8
-    steps: a gap may pass through zero by chance.
+    The grid "adaptive" asks for the score at 15 more places of the path first, without gradients.
+
+    With a `tolerance` it ends before all steps are taken, once the relative gap has stayed within
+    it while the number of steps doubled, at 16 steps at least: a gap may pass through zero by
+    chance. `total` is then lowered to the steps that were taken.
 
     Diagnostics: `completeness_gap` (sum of the attribution minus the difference of the scores, in
     logits), `completeness_relative` (its size relative to that difference), `score_photo`,
-    `score_baseline`; `split_half` and `settled`, see `methods.halves`, of the picture from every
-    other step. The gap is a warning light; the picture settles long before it closes.
+    `score_baseline`; `split_half` and `settled`, see `methods.halves`, from two interleaved halves
+    of the steps. The gap is a warning light; the picture settles long before it closes.
     """
     path = line(task, baseline)
     pixels = blank(task, baseline)
-    places = _grid(task, path, grid, steps)
+    places = place_steps(task, path, grid, steps)
     order = spread(steps)
-    halves = _Half(task.x[0]), _Half(task.x[0])
-    closed = 0
+    sums = torch.zeros(2, *task.x.shape[1:], dtype=task.x.dtype, device=task.x.device)
+    closing = _Closing(tolerance, path.end_score - path.start_score)
 
     def inputs(first: int, last: int) -> Tensor:
         return path.points([places.alphas[k] for k in order[first:last]])
 
     for batch in gradients(task.model, steps, inputs, task.score, exact=task.exact):
-        indices = order[batch.start : batch.stop]
-        for number, (row, index) in enumerate(
-            zip(batch.gradients, indices, strict=True), batch.start
-        ):
-            # One by one, so that the sums do not depend on the batch size.
-            # By the parity of its ones: by its last bit, one half would be half of the path.
-            halves[number.bit_count() % 2].add(row, places.weights[index])
-        value = _together(halves) * path.difference[0]
-        value = value.contiguous().cpu()
-        gap = completeness(value, path.start_score, path.end_score)
-        if gap["completeness_relative"] > tolerance:
-            closed = batch.stop
-        enough = tolerance > 0 and batch.stop - closed >= _FEWEST
-        settled = agreement(*(half.picture(path.difference[0]) for half in halves))
+        integrands = (batch.gradients * path.difference).sum(1).cpu()
+        stop = batch.start
+        for row, change in enumerate(integrands.sum((1, 2), dtype=torch.float64).tolist()):
+            # One by one, so that neither the sums nor the end depend on the batch size.
+            weight = places.weights[order[stop]]
+            sums[half_of(stop)].add_(batch.gradients[row], alpha=weight)
+            stop += 1
+            if closing.closed(change, weight):
+                break
+        count = stop - batch.start
+        pictures = sums * path.difference
+        value = (pictures.sum(0) / closing.weight).contiguous().cpu()
+        logits = batch.logits[:count]
         chunk = PathChunk(
             places,
-            indices,
-            task.score(batch.logits).tolist(),
-            batch.logits.softmax(1)[:, task.target].tolist(),
-            batch.gradients.sum(1).cpu(),
-            (batch.gradients * path.difference).sum(1).cpu(),
+            order[batch.start : stop],
+            task.score(logits).tolist(),
+            logits.softmax(1)[:, task.target].tolist(),
+            batch.gradients[:count].sum(1).cpu(),
+            integrands[:count],
             pixels,
             path.start_score,
             path.end_score,
         )
-        total = batch.stop if enough else steps
-        yield Estimate(value, batch.stop, total, {**gap, **settled}, chunk)
-        if enough:
+        told = completeness(value, path.start_score, path.end_score)
+        told |= agreement(*pictures.sum(1).cpu())
+        yield Estimate(value, stop, stop if closing.done else steps, told, chunk)
+        if closing.done:
             return
 
 
-def _grid(task: Task, path: Line, kind: str, steps: int) -> Grid:
-    if kind == "adaptive":
-        between = [index / PROBES for index in range(1, PROBES)]
-        # A few at a time: no more memory than the gradients that follow.
-        found = [
-            score
-            for start in range(0, len(between), 4)
-            for score in scores(task, path.points(between[start : start + 4]))
-        ]
-        return adaptive(steps, [path.start_score, *found, path.end_score])
-    return gauss_legendre(steps) if kind == "gauss_legendre" else uniform(steps)
+def place_steps(task: Task, path: Line, kind: str, steps: int) -> Grid:
+    """The steps of one of `GRIDS`; "adaptive" runs the network for it."""
+    if kind == "uniform":
+        return uniform(steps)
+    if kind == "gauss_legendre":
+        return gauss_legendre(steps)
+    between = [index / PROBES for index in range(1, PROBES)]
+
+    def evaluate(first: int, last: int) -> list[float]:
+        return scores(task, path.points(between[first:last]))
+
+    parts = task.model.batcher("forward").run(len(between), evaluate)
+    found = [score for _, _, part in parts for score in part]
+    return adaptive(steps, [path.start_score, *found, path.end_score])
 
 
-class _Half:
-    """Weighted sum of the gradients of every other step."""
+class _Closing:
+    """Watches the completeness gap step by step.
 
-    def __init__(self, like: Tensor) -> None:
-        self.sum = torch.zeros_like(like)
-        self.weight = 0.0
+    A gap passes through zero by chance now and then; it counts as closed when it stayed within
+    the tolerance while the number of steps doubled.
 
-    def add(self, gradient: Tensor, weight: float) -> None:
-        self.sum.add_(gradient, alpha=weight)
+    Attributes:
+        weight: of the steps so far.
+        done: whether the gap is closed.
+    """
+
+    def __init__(self, tolerance: float, whole: float) -> None:
+        self._limit = tolerance * abs(whole)
+        self._on = tolerance > 0
+        self._whole = whole
+        self._sum = self.weight = 0.0
+        self._count = self._open = 0
+        self.done = False
+
+    def closed(self, change: float, weight: float) -> bool:
+        """Take the next step's integrand, summed, and its weight; say whether that is enough."""
+        self._count += 1
+        self._sum += weight * change
         self.weight += weight
-
-    def picture(self, difference: Tensor) -> Tensor:
-        return (self.sum * difference).sum(0)
-
-
-def _together(halves: tuple[_Half, _Half]) -> Tensor:
-    one, other = halves
-    return (one.sum + other.sum) / (one.weight + other.weight)
+        if abs(self._sum / self.weight - self._whole) > self._limit:
+            self._open = self._count
+        self.done = self._on and self._count >= max(_FEWEST, 2 * self._open)
+        return self.done
 
 
 def spread(count: int) -> list[int]:

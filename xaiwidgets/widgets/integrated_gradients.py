@@ -168,9 +168,7 @@ def _steps(chunk: PathChunk) -> list[PathStep]:
     steps = []
     for row, index in enumerate(chunk.indices):
         gradient, gradient_scale = encode.int8(chunk.gradients[row])
-        # So that the page gets the heatmap as a plain mean over the grid.
-        share = chunk.grid.weights[index] * len(chunk.grid.weights)
-        integrand, integrand_scale = encode.int8(chunk.integrands[row] * share)
+        integrand, integrand_scale = encode.int8(chunk.integrands[row])
         steps.append(
             PathStep(
                 index,

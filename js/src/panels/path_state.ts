@@ -136,18 +136,22 @@ export function pathState(session: Session): PathState {
     }
     const done = count === path.steps;
     let sum = 0;
-    let inside = 0;
+    let weight = 0;
     for (let i = 0; i < count; i++) {
       const each = sums[i];
       if (each === undefined) continue;
-      sum += each;
-      inside++;
+      const share = path.grid.weights[i] as number;
+      sum += share * each;
+      weight += share;
     }
-    if (inside) sum *= count / inside / path.steps;
+    if (weight) sum *= path.part(count) / weight;
     const points: [number, number][] = [[0, start], ...path.points("score"), [1, photo]];
     const rise = done ? photo - start : interpolate(points, path.part(count)) - start;
     if (done && !Number.isNaN(gap)) sum = rise + gap;
-    const missing = path.complete ? "" : ` (${path.arrived} of ${path.steps} steps so far)`;
+    const map = session.map.get();
+    const ended = map?.stage === "final" && map.generation === generation;
+    const taken = `${path.arrived} of ${path.steps} steps`;
+    const missing = path.complete ? "" : ` (${taken} ${ended ? "were enough" : "so far"})`;
     text.set(
       `Gathered ${short(sum)} of a score rise of ${short(rise)} so far, gap ${short(sum - rise)}${missing}`,
     );

@@ -34,7 +34,9 @@ export class PathStore {
   readonly frames: (PathFrame | undefined)[];
   #sum: Float64Array;
   #reach = 0;
+  /** Of the steps in the sum: their number and weight. */
   #inside = 0;
+  #weight = 0;
   #arrived = 0;
   /** Where the cell of each step ends. */
   readonly #ends: number[] = [];
@@ -68,12 +70,12 @@ export class PathStore {
     if (frame.gradient.length !== size || frame.integrand.length !== size) return;
     const before = this.frames[index];
     if (before) {
-      if (index < this.#reach) this.#accumulate(before, -1);
+      if (index < this.#reach) this.#accumulate(index, before, -1);
     } else {
       this.#arrived++;
     }
     this.frames[index] = frame;
-    if (index < this.#reach) this.#accumulate(frame, 1);
+    if (index < this.#reach) this.#accumulate(index, frame, 1);
   }
 
   /** How many steps lie in front of `alpha`: none at 0, all at 1. */
@@ -110,13 +112,13 @@ export class PathStore {
   }
 
   /**
-   * Mean over the grid of the integrands of the first `count` steps, which come multiplied with
-   * their weight on it. Steps that are still missing count as the mean of those that are there.
+   * Integral up to the first `count` steps: each integrand counts by its step's weight. Steps that
+   * are still missing count as the mean of those that are there.
    */
   gathered(count: number): ScalarMap {
     this.#move(count);
     const values = new Float32Array(this.#sum.length);
-    const scale = this.#inside ? count / this.#inside / this.steps : 0;
+    const scale = this.#inside ? this.part(count) / this.#weight : 0;
     for (let i = 0; i < values.length; i++) values[i] = (this.#sum[i] as number) * scale;
     return { values, width: this.width, height: this.height };
   }
@@ -133,25 +135,32 @@ export class PathStore {
 
   #move(count: number): void {
     while (this.#reach < count) {
-      const frame = this.frames[this.#reach++];
-      if (frame) this.#accumulate(frame, 1);
+      const index = this.#reach++;
+      const frame = this.frames[index];
+      if (frame) this.#accumulate(index, frame, 1);
     }
     while (this.#reach > count) {
-      const frame = this.frames[--this.#reach];
-      if (frame) this.#accumulate(frame, -1);
+      const index = --this.#reach;
+      const frame = this.frames[index];
+      if (frame) this.#accumulate(index, frame, -1);
     }
   }
 
-  #accumulate(frame: PathFrame, sign: 1 | -1): void {
+  #accumulate(index: number, frame: PathFrame, sign: 1 | -1): void {
     const sum = this.#sum;
-    const scale = (sign * frame.integrandScale) / 127;
+    const weight = sign * (this.grid.weights[index] as number);
+    const scale = (weight * frame.integrandScale) / 127;
     const bytes = frame.integrand;
     for (let i = 0; i < sum.length; i++) {
       sum[i] = (sum[i] as number) + (bytes[i] as number) * scale;
     }
     this.#inside += sign;
+    this.#weight += weight;
     // Nothing inside is exactly nothing, whatever rounding left behind.
-    if (this.#inside === 0) sum.fill(0);
+    if (this.#inside === 0) {
+      sum.fill(0);
+      this.#weight = 0;
+    }
   }
 }
 

@@ -7,7 +7,8 @@ import { button } from "./button.ts";
 
 const SPOKEN = 1500;
 const SETTLED =
-  "How far this picture would still agree with itself if it went on: its expected correlation with the one it is going to";
+  "How far the picture has settled: the correlation that is to be expected between it and the " +
+  "picture that ever more evaluations would lead to. At 100 % it no longer changes.";
 
 export function statusLine({ session, signal }: Context, idle?: Store<string>): HTMLElement {
   const text = h("span", { class: "xai-status-text" });
@@ -27,7 +28,7 @@ export function statusLine({ session, signal }: Context, idle?: Store<string>): 
     later = setTimeout(
       () => {
         last = Date.now();
-        spoken.textContent = text.textContent;
+        spoken.textContent = [text.textContent, settled.textContent].filter(Boolean).join(", ");
       },
       Math.max(0, last + SPOKEN - Date.now()),
     );

@@ -4,7 +4,7 @@ import { type Fake, fakeSession } from "./fake_session.ts";
 
 const STEPS = 4;
 
-function send(session: Fake, gen: number, indices: number[]): void {
+function send(session: Fake, gen: number, indices: number[], grid = {}): void {
   const bytes = Int8Array.from(indices.flatMap((index) => [index + 1, -index]));
   session.receive(
     {
@@ -18,6 +18,7 @@ function send(session: Fake, gen: number, indices: number[]): void {
       integrand_scales: indices.map(() => 127 * STEPS),
       shape: [1, 2],
       baseline: false,
+      ...grid,
     },
     [new DataView(bytes.buffer), new DataView(bytes.buffer.slice(0))],
   );
@@ -66,6 +67,30 @@ describe("the path in the page", () => {
     });
     expect(state.gathered.get()?.values).toBe(map.values);
     expect(state.text.get()).toBe("Gathered 45.5 of a score rise of 45 so far, gap 0.5");
+  });
+
+  it("scrubs by the places and weights of an uneven grid", () => {
+    const state = pathState(session);
+    const alphas = [0.05, 0.15, 0.25, 0.65];
+    send(session, 1, [0, 2], { alphas, weights: [0.1, 0.1, 0.1, 0.7] });
+    send(session, 1, [1, 3]);
+    expect(state.series.get()[0]?.points.map(([alpha]) => alpha)).toEqual(alphas);
+    state.scrub(0.2, false);
+    const [first] = state.gathered.get()?.values ?? [];
+    expect(first).toBeCloseTo(0.1 * STEPS * (1 + 2), 5);
+  });
+
+  it("says when fewer steps were enough", () => {
+    const state = pathState(session);
+    send(session, 1, [0, 2]);
+    const map = {
+      ...{ values: Float32Array.of(7, 8), width: 2, height: 1, done: 2, total: 2, extras: {} },
+      diagnostics: { score_photo: 40, score_baseline: -5, completeness_gap: 0.5 },
+    };
+    session.map.set({ ...map, stage: "partial", generation: 1 });
+    expect(state.text.get()).toContain("(2 of 4 steps so far)");
+    session.map.set({ ...map, stage: "final", generation: 1 });
+    expect(state.text.get()).toContain("(2 of 4 steps were enough)");
   });
 
   it("forgets the steps of an older run", () => {

@@ -97,6 +97,55 @@ describe("an unfinished path", () => {
   });
 });
 
+describe("a path whose steps lie unevenly", () => {
+  const grid = { alphas: [0.05, 0.2, 0.65], weights: [0.1, 0.2, 0.7] };
+  const frames = [10, 20, 30].map((byte) => ({
+    ...frame(0),
+    gradient: new Int8Array(1),
+    integrand: Int8Array.of(byte),
+    integrandScale: 127,
+  }));
+  const filled = (indices: number[]) => {
+    const store = new PathStore(3, 1, 1, grid);
+    for (const index of indices) store.add(index, frames[index] as PathFrame);
+    return store;
+  };
+
+  it("counts each step by its weight", () => {
+    const store = filled([2, 0, 1]);
+    for (const [count, expected] of [
+      [3, 26],
+      [1, 1],
+      [2, 5],
+      [0, 0],
+      [3, 26],
+    ] as const) {
+      expect(store.gathered(count).values[0]).toBeCloseTo(expected, 6);
+    }
+  });
+
+  it("normalizes what is there by its own weight", () => {
+    const store = filled([1]);
+    expect(store.gathered(3).values[0]).toBeCloseTo(20, 6);
+    expect(store.gathered(2).values[0]).toBeCloseTo(0.3 * 20, 6);
+    expect(store.gathered(1).values[0]).toBe(0);
+    store.add(2, frames[2] as PathFrame);
+    expect(store.gathered(3).values[0]).toBeCloseTo((0.2 * 20 + 0.7 * 30) / 0.9, 5);
+  });
+
+  it("knows where its steps lie", () => {
+    const store = filled([0, 1, 2]);
+    expect([0, 0.04, 0.06, 0.3, 0.7, 1].map((alpha) => store.count(alpha))).toEqual([
+      0, 0, 1, 2, 3, 3,
+    ]);
+    expect([0, 0.12, 0.13, 0.42, 0.43, 1].map((alpha) => store.nearest(alpha))).toEqual([
+      0, 0, 1, 1, 2, 2,
+    ]);
+    expect([0, 1, 2].map((count) => store.part(count))).toEqual([0, 0.1, expect.closeTo(0.3, 9)]);
+    expect(store.points("score").map(([alpha]) => alpha)).toEqual(grid.alphas);
+  });
+});
+
 it("interpolates between points and stays level beyond them", () => {
   const points: [number, number][] = [
     [0, 1],

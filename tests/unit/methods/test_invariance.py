@@ -20,7 +20,11 @@ from xaiwidgets.model import Model
 SMALL: dict[str, list[dict[str, Any]]] = {
     "saliency": [{}],
     "input_x_gradient": [{}],
-    "integrated_gradients": [{"steps": 13}, {"steps": 5, "baseline": "noise"}],
+    "integrated_gradients": [
+        {"steps": 13},
+        {"steps": 5, "baseline": "noise", "grid": "gauss_legendre"},
+        {"steps": 60, "grid": "adaptive", "tolerance": 0.1},
+    ],
     "smoothgrad": [
         {"samples": 9},
         {"samples": 5, "form": "variance"},
@@ -206,7 +210,12 @@ def test_estimates(method: str, params: dict[str, Any]) -> None:
     done = [estimate.done for estimate, _ in seen]
     assert done == sorted(set(done))
     assert seen[-1][0].finished
-    assert all(estimate.total == seen[-1][0].total for estimate, _ in seen)
+    # An early end lowers the last total.
+    assert len({estimate.total for estimate, _ in seen[:-1]}) <= 1
+    assert all(estimate.total >= seen[-1][0].total for estimate, _ in seen)
+    settled = [estimate.diagnostics.get("settled") for estimate, _ in seen]
+    assert settled.count(None) in (0, len(settled))
+    assert all(0 <= each <= 1 for each in settled if each is not None)
     for estimate, value in seen:
         assert torch.equal(estimate.value, value)
 
