@@ -151,6 +151,8 @@ _know(
     ["interpolate"],
     F.interpolate,
 )
+_know("amax", "input dim keepdim", ["amax"], torch.amax)
+_know("pow", "input exponent", ["pow", "__pow__"], torch.pow)
 _know("softmax", "input dim dtype", ["softmax"], torch.softmax)
 _KNOWN[F.softmax] = _Known("softmax", F.softmax, ("input", "dim", "_stacklevel", "dtype"), False)
 _know(

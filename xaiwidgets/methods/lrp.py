@@ -23,6 +23,7 @@ for; a normalization that cannot be folded is a layer of its own, with the epsil
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Annotated, Any
 
 import torch
@@ -34,7 +35,7 @@ from xaiwidgets.engine.rules import Rules, pulled_back, ruled, score_gradient
 from xaiwidgets.methods.estimate import Estimate, Task
 from xaiwidgets.methods.lrp_layers import RULES, Layer, Settings
 from xaiwidgets.methods.lrp_operations import Steps, weightless
-from xaiwidgets.methods.params import Choice, Range
+from xaiwidgets.methods.params import Choice, Flag, Range
 from xaiwidgets.methods.registry import method
 from xaiwidgets.targets import nearest
 
@@ -91,6 +92,13 @@ def lrp(
         float,
         Range(0, 10, 0.05, "Gamma", help="How much the gamma rule favors positive weights."),
     ] = 0.25,
+    biases: Annotated[
+        bool,
+        Flag(
+            "Biases take a share",
+            help="As in the paper; without, only units that are on by their bias alone keep any.",
+        ),
+    ] = True,
 ) -> Iterator[Estimate]:
     """Relevance, `(C, H, W)`, in logits; it sums to the target's logit up to the leak.
 
@@ -111,7 +119,7 @@ def lrp(
     black = torch.zeros(task.x.shape[1], *size)
     low = task.model.pixels_to_input(black).reshape(task.x.shape)
     high = task.model.pixels_to_input(black + 1).reshape(task.x.shape)
-    layers = _Layers(task, chosen, Settings(epsilon, gamma, low, high))
+    layers = _Layers(task, chosen, Settings(epsilon, gamma, low, high), biases)
     named = dict.fromkeys((*_CONVOLUTIONS, "linear", "matmul", "einsum"), layers.handle)
     rules = Rules(weightless(epsilon) | named)
 
@@ -134,8 +142,11 @@ def lrp(
 class _Layers:
     """Gives each layer with weights its rule."""
 
-    def __init__(self, task: Task, chosen: Mapping[str, str], settings: Settings) -> None:
+    def __init__(
+        self, task: Task, chosen: Mapping[str, str], settings: Settings, biases: bool
+    ) -> None:
         self.task = task
+        self.biases = biases
         self.chosen = chosen
         self.settings = settings
         self.steps = Steps(settings.epsilon)
@@ -195,10 +206,11 @@ class _Layers:
                 'composite="epsilon_plus_flat", or another rule for that layer.'
             )
         rules.acted[name] += 1
+        shared = layer if self.biases else replace(layer, bias=None)
 
         def forward(given: Tensor) -> tuple[Tensor, Any]:
             kept = rules.keep(given)
-            pull = lambda relevance: (rule(layer, kept.get(), relevance, settings),)  # noqa: E731
+            pull = lambda relevance: (rule(shared, kept.get(), relevance, settings),)  # noqa: E731
             return layer.apply(given, layer.weight, layer.bias), pull
 
         result = ruled(forward, x)

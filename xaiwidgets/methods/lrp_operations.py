@@ -21,8 +21,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
+from xaiwidgets.engine import attention
+from xaiwidgets.engine.attention import attended, attended_with_heads
 from xaiwidgets.engine.operators import Call
 from xaiwidgets.engine.rules import Handler, Rules, ruled
 from xaiwidgets.methods.lrp_layers import divided
@@ -131,57 +132,22 @@ class Steps:
 
     def attending(self, rules: Rules, call: Call) -> Tensor:
         """Scaled dot-product attention, step by step."""
-        query, key, value = (call.args[name] for name in ("query", "key", "value"))
-        if call.get("enable_gqa", False):
-            raise ValueError("LRP has no rule for grouped-query attention.")
-        scale = call.get("scale", query.shape[-1] ** -0.5)
-        scores = self.product(rules, lambda q, k: (q * scale) @ k.transpose(-2, -1), query, key)
-        mask = call.get("attn_mask")
-        if call.get("is_causal", False):
-            mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
-        if mask is not None and mask.dtype == torch.bool:
-            scores = scores.masked_fill(~mask, -torch.inf)
-        elif mask is not None:
-            scores = self.contributions(rules, torch.add, scores, mask)
-        soft = self.softening(rules, Call("softmax", torch.softmax, {"input": scores, "dim": -1}))
-        return self.product(rules, torch.matmul, soft, value)
+        return attended(call, self._attention(rules))
 
     def attending_with_heads(self, rules: Rules, call: Call) -> Any:
         """Multi-head attention as in ``nn.MultiheadAttention``."""
-        unusual = ("bias_k", "bias_v", "static_k", "static_v", "key_padding_mask")
-        if any(call.get(name) is not None for name in unusual) or call.get("add_zero_attn", False):
-            raise ValueError(
-                "LRP has no rule for multi-head attention with padding masks, extra keys or extra "
-                "values."
-            )
-        heads = call.args["num_heads"]
-        projected = []
-        for tensor, weight, bias in _projections(call):
-            whole = rules.do(
-                Call("linear", functional.linear, {"input": tensor, "weight": weight, "bias": bias})
-            )
-            if whole is NotImplemented:
-                whole = functional.linear(tensor, weight, bias)
-            # (L, N, E) or (L, E) to (N, heads, L, E / heads)
-            whole = whole if whole.ndim == 3 else whole.unsqueeze(1)
-            split = whole.unflatten(-1, (heads, whole.shape[-1] // heads))
-            projected.append(split.permute(1, 2, 0, 3))
-        arguments = dict(zip(("query", "key", "value"), projected, strict=True))
-        mask = call.get("attn_mask")
-        if mask is not None and mask.ndim == 3:
-            mask = mask.unflatten(0, (-1, heads))
-        if mask is not None and mask.dtype == torch.bool:
-            mask = ~mask
-        arguments["attn_mask"] = mask
-        together = self.attending(
-            rules, Call("attention", functional.scaled_dot_product_attention, arguments)
+        return attended_with_heads(rules, call, self._attention(rules))
+
+    def _attention(self, rules: Rules) -> attention.Steps:
+        def softmax(x: Tensor) -> Tensor:
+            return self.softening(rules, Call("softmax", torch.softmax, {"input": x, "dim": -1}))
+
+        return attention.Steps(
+            "LRP",
+            lambda function, a, b: self.product(rules, function, a, b),
+            softmax,
+            lambda scores, mask: self.contributions(rules, torch.add, scores, mask),
         )
-        together = together.permute(2, 0, 1, 3).flatten(2)
-        if call.input.ndim == 2:
-            together = together.squeeze(1)
-        names = ("out_proj_weight", "out_proj_bias")
-        given = {"input": together, "weight": call.args[names[0]], "bias": call.args[names[1]]}
-        return rules.do(Call("linear", functional.linear, given)), None
 
     def contributions(self, rules: Rules, function: Callable[..., Tensor], *inputs: Any) -> Tensor:
         """The epsilon rule for what is linear in its inputs; constants keep their own share."""
@@ -232,7 +198,7 @@ def _linearized(call: Call, x: Tensor) -> Tensor:
     weight, bias = call.get("weight"), call.get("bias")
     eps = call.get("eps")
     if call.name == "group_norm":
-        groups = x.unflatten(1, (call.args["num_groups"], -1)).flatten(2)
+        groups = x.reshape(len(x), call.args["num_groups"], -1)
         centered = groups - groups.mean(-1, keepdim=True)
         spread = centered.detach().square().mean(-1, keepdim=True)
         normal = (centered / (spread + (1e-5 if eps is None else eps)).sqrt()).reshape(x.shape)
@@ -247,16 +213,3 @@ def _linearized(call: Call, x: Tensor) -> Tensor:
     if weight is not None:
         normal = normal * weight
     return normal if bias is None else normal + bias
-
-
-def _projections(call: Call) -> list[tuple[Tensor, Tensor, Tensor | None]]:
-    """Input, weight and bias of the query, the key and the value."""
-    weights = call.get("in_proj_weight")
-    if call.get("use_separate_proj_weight", False):
-        weights = [call.args[f"{name}_proj_weight"] for name in "qkv"]
-    else:
-        weights = weights.chunk(3)
-    bias = call.get("in_proj_bias")
-    biases = [None] * 3 if bias is None else bias.chunk(3)
-    inputs = [call.args[name] for name in ("query", "key", "value")]
-    return list(zip(inputs, weights, biases, strict=True))

@@ -24,6 +24,8 @@ _MODULES = (
     "deconvnet",
     "rectgrad",
     "lrp",
+    "deeplift",
+    "lrp",
     "integrated_gradients",
     "idgi",
     "blur_ig",
