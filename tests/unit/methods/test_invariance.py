@@ -79,6 +79,8 @@ SMALL: dict[str, list[dict[str, Any]]] = {
     "guided_grad_cam": [{}, {"layer": "norm2"}],
     "deconvnet": [{}],
     "rectgrad": [{"q": 60}, {"q": 20, "padding_trick": True}],
+    "deeplift": [{}, {"baseline": "noise"}],
+    "lrp": [{}, {"composite": "epsilon"}, {"composite": "epsilon_gamma_box"}],
 }
 CASES = [(method, params) for method, several in SMALL.items() for params in several]
 every_case = pytest.mark.parametrize(
