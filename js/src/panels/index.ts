@@ -1,5 +1,6 @@
 import type { Panel } from "../types.ts";
 import { deepDream } from "./deep_dream.ts";
+import { general } from "./general.ts";
 import { integratedGradients } from "./integrated_gradients.ts";
 import { occlusion } from "./occlusion.ts";
 import { smoothgrad } from "./smoothgrad.ts";
@@ -10,4 +11,5 @@ export const panels: Record<string, Panel> = {
   smoothgrad,
   occlusion,
   deep_dream: deepDream,
+  general,
 };
