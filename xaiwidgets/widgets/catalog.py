@@ -25,8 +25,10 @@ def widget_of(method: str) -> type[Any]:
         own: type[Any] = getattr(importlib.import_module(home), spec.widget)
         return own
     from xaiwidgets.widgets.general import GeneralWidget
+    from xaiwidgets.widgets.masked import MaskWidget
 
     def fill(namespace: dict[str, Any]) -> None:
         namespace["__module__"] = "xaiwidgets"
 
-    return types.new_class(spec.widget, (GeneralWidget,), {"method": spec.name}, fill)
+    base = MaskWidget if spec.family == "mask" else GeneralWidget
+    return types.new_class(spec.widget, (base,), {"method": spec.name}, fill)

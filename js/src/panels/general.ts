@@ -1,17 +1,14 @@
-import type { Context, PanelView, Parameter } from "../types.ts";
+import type { Context, PanelView, Parameter, StageOptions } from "../types.ts";
 import { facts } from "../ui/facts.ts";
 import { createStage } from "../view/stage.ts";
 import { picture, scalars } from "./pixels.ts";
 
-/** The names of all parameters. */
-export const allParameters = ({ session }: Context): string[] =>
-  (session.get<Parameter[]>("_params") ?? []).map((each) => each.name);
-
 /** For any method: photo and map, all of its parameters, what the run says of itself. */
-export function general(context: Context): PanelView {
+export function general(context: Context, decorate?: StageOptions["decorate"]): PanelView {
   const { session } = context;
   const stage = createStage(context, {
-    title: session.get("_title"),
+    title: "Attribution",
+    decorate,
     image: picture(session.photo),
     map: scalars(session),
     describe: () => {
@@ -19,5 +16,6 @@ export function general(context: Context): PanelView {
       return category ? `What speaks for ${category}.` : "";
     },
   });
-  return { stages: [stage], below: [facts(context)], parameters: allParameters(context) };
+  const parameters = (session.get<Parameter[]>("_params") ?? []).map((each) => each.name);
+  return { stages: [stage], below: [facts(context)], parameters };
 }

@@ -12,7 +12,7 @@ export function facts({ session, signal }: Context): HTMLElement {
     const told = Object.entries(map?.diagnostics ?? {}).filter(([name]) => !ELSEWHERE.has(name));
     element.replaceChildren(
       ...told.flatMap(([name, value]) => [
-        h("dt", {}, name.replaceAll("_", " ")),
+        h("dt", {}, name.replaceAll("_", " ").replace(/^r2$/, "R²")),
         h("dd", {}, value === null ? "–" : short(value)),
       ]),
     );

@@ -42,9 +42,9 @@ export function layerControl({ session, signal }: Context, spec: Parameter): HTM
     const places = layers();
     depth.range(1, places.length + 1);
     depth.show((now?.place ?? places.length) + 1);
-    const used = choice ?? session.get<{ layer?: string }>("_extra_info")?.layer;
-    const shape = shapeText(known.find((layer) => layer.name === used)?.shape ?? null);
-    text.textContent = [used, shape].filter(Boolean).join(", ");
+    const used = session.get<{ layer?: string }>("_extra_info")?.layer;
+    const shape = shapeText((now ?? known.find((layer) => layer.name === used))?.shape ?? null);
+    text.textContent = [choice ? "" : used, shape].filter(Boolean).join(", ");
     depth.input.setAttribute("aria-valuetext", choice ?? AUTOMATIC);
     tree.show(
       [
