@@ -30,5 +30,8 @@ class GeneralWidget(MethodWidget):
         return traits
 
     def _outcome(self, about: About, last: Estimate, explanation: Explanation) -> Outcome:
-        used = {"layer": last.detail.layer} if isinstance(last.detail, LayerMap) else {}
-        return Outcome(explanation, last.done, extra_info=used)
+        info: dict[str, Any] = {}
+        if isinstance(last.detail, LayerMap):
+            rows, columns = last.detail.map.shape
+            info = {"layer": last.detail.layer, "size": f"{rows} × {columns}"}
+        return Outcome(explanation, last.done, extra_info=info)

@@ -1,4 +1,3 @@
-import { floatsOf } from "../session.ts";
 import { Store } from "../store.ts";
 import type { Context, PanelView } from "../types.ts";
 import { chart, type Series } from "../ui/chart.ts";
@@ -14,14 +13,26 @@ export function masked(context: Context): PanelView {
   const seen = session.shared("picture", () => streamed(session, "picture"));
   const series = new Store<Series[]>([]);
   const range = new Store<[number, number]>([1, 2]);
-  const draw = (curve: unknown) => {
-    const points = [...floatsOf(curve)].map((y, i): [number, number] => [i + 1, y]);
-    if (!points.length) return;
-    range.set([1, Math.max(2, points.length)]);
-    series.set([{ name: "objective", axis: "left", points }]);
+  const draw = (curves: Record<string, number[]> = {}) => {
+    const all = Object.entries(curves);
+    range.set([1, Math.max(2, all[0]?.[1].length ?? 0)]);
+    series.set(
+      all.map(([name, values], i) => ({
+        name,
+        axis: i ? "right" : "left",
+        points: values.map((y, x): [number, number] => [x + 1, y]),
+      })),
+    );
   };
-  session.watch<{ curve?: unknown }>("_extra_info", (info) => draw(info?.curve), signal);
-  session.map.subscribe((map) => draw(map?.extras.curve), signal);
+  session.watch<{ curves?: Record<string, number[]> }>(
+    "_extra_info",
+    (info) => draw(info?.curves),
+    signal,
+  );
+  session.map.subscribe((map) => {
+    const bytes = map?.extras.curves;
+    if (bytes) draw(JSON.parse(new TextDecoder().decode(bytes)));
+  }, signal);
   view.stages.push(createStage(context, { title: "Photo through the map", image: picture(seen) }));
   view.below?.unshift(chart({ label: "Objective", xLabel: "iteration", series, range }, signal));
   return view;

@@ -61,7 +61,6 @@ export function segmented(context: Context): PanelView {
     now.set({ ...now.get(), kept, probability: undefined });
     session.send({ kind: "action", name: "toggle", kept });
   };
-  const all = () => [...Array(now.get().count ?? 0).keys()];
   const toggle = () => {
     const point = session.cursor.get();
     const label = point && labels[Math.floor(point.y) * width + Math.floor(point.x)];
@@ -109,8 +108,8 @@ export function segmented(context: Context): PanelView {
   }, signal);
   view.below?.unshift(
     told(text, signal),
-    button("All on", () => ask(all()), { signal }),
-    button("All off", () => ask([]), { signal }),
+    button("All on", () => ask([...Array(now.get().count ?? 0).keys()]), { signal }),
+    button("Strongest", () => ask(session.get<Info>("_extra_info")?.kept ?? []), { signal }),
   );
   return view;
 }

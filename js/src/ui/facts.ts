@@ -11,10 +11,14 @@ export function facts({ session, signal }: Context): HTMLElement {
   session.map.watch((map) => {
     const told = Object.entries(map?.diagnostics ?? {}).filter(([name]) => !ELSEWHERE.has(name));
     element.replaceChildren(
-      ...told.flatMap(([name, value]) => [
-        h("dt", {}, name.replaceAll("_", " ").replace(/^r2$/, "R²")),
-        h("dd", {}, value === null ? "–" : short(value)),
-      ]),
+      ...told.map(([name, value]) =>
+        h(
+          "div",
+          {},
+          h("dt", {}, name === "r2" ? "R²" : name.replaceAll("_", " ")),
+          h("dd", {}, short(value ?? Number.NaN)),
+        ),
+      ),
     );
     element.hidden = told.length === 0;
   }, signal);

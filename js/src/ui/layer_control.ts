@@ -2,7 +2,7 @@
 
 import { h } from "../dom.ts";
 import type { Context, Parameter } from "../types.ts";
-import { type LayerInfo, layerTree, shapeText } from "./layer_tree.ts";
+import { type LayerInfo, layerTree } from "./layer_tree.ts";
 import { slider } from "./slider.ts";
 
 /** `place` says how deep a layer lies; layers of one place give the same map. */
@@ -42,9 +42,8 @@ export function layerControl({ session, signal }: Context, spec: Parameter): HTM
     const places = layers();
     depth.range(1, places.length + 1);
     depth.show((now?.place ?? places.length) + 1);
-    const used = session.get<{ layer?: string }>("_extra_info")?.layer;
-    const shape = shapeText((now ?? known.find((layer) => layer.name === used))?.shape ?? null);
-    text.textContent = [choice ? "" : used, shape].filter(Boolean).join(", ");
+    const { layer, size } = session.get<{ layer?: string; size?: string }>("_extra_info") ?? {};
+    text.textContent = size ? `${choice ? "" : `${layer}, `}${size}` : "";
     depth.input.setAttribute("aria-valuetext", choice ?? AUTOMATIC);
     tree.show(
       [

@@ -154,10 +154,10 @@ def test_layers_are_told(model: Any, photo: Any, page: Page, made: Any) -> None:
     # The block and the last one inside of it are the same map; the head has none.
     expected = {"features": 3, "head": None, **{f"features.{i}": i for i in range(4)}}
     assert {name: told[name] for name in expected} == expected
-    assert widget._extra_info == {"layer": "features"}
+    assert widget._extra_info == {"layer": "features", "size": "6 × 5"}
     page.set(widget, layer="features.1")
     widget.wait(PATIENCE)
-    assert widget._extra_info == {"layer": "features.1"}
+    assert widget._extra_info == {"layer": "features.1", "size": "12 × 10"}
     assert made(xai.Saliency(model, photo))._layers == []
 
 
