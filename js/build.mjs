@@ -17,6 +17,14 @@ const here = dirname(fileURLToPath(import.meta.url));
 const out = join(here, "..", "xaiwidgets", "static");
 const watch = process.argv.includes("--watch");
 
+// Properties of the front end's own objects, written with few letters in the bundle. None of them
+// may be the name of anything in the DOM, in a widget's state or in a message.
+const OWN = [
+  ...["session", "watch", "subscribe", "element", "stages", "repaint", "decorate", "describe"],
+  ...["readout", "coloring", "compact", "centerX", "centerY", "scrub", "above", "below", "extras"],
+  ...["usesMap", "usesTarget"],
+];
+
 const options = {
   entryPoints: [join(here, "src", "widget.ts"), join(here, "src", "widget.css")],
   outdir: out,
@@ -24,6 +32,7 @@ const options = {
   format: "esm",
   target: "es2022",
   minify: !watch,
+  mangleProps: watch ? undefined : new RegExp(`^(${OWN.join("|")})$`),
   sourcemap: watch ? "inline" : false,
   legalComments: "none",
   // Pages that carry an AMD loader must not catch libraries that sniff for one.

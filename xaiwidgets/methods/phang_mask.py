@@ -45,6 +45,7 @@ _ROUNDING = 1e-3
     "Model Interpretability (2020)",
     url="https://arxiv.org/abs/2010.09750",
     needs="gradients",
+    widget="PhangMask",
 )
 def phang_mask(
     task: Task,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -68,6 +69,7 @@ class MethodSpec:
         url: of the paper.
         needs: what it asks of the model.
         parameters: by name, in order.
+        widget: name of its widget class.
         function: the method itself.
     """
 
@@ -79,6 +81,7 @@ class MethodSpec:
     needs: str
     parameters: dict[str, Parameter]
     function: Function
+    widget: str
 
     def __repr__(self) -> str:
         parameters = ", ".join(f"{p.name}={p.default!r}" for p in self.parameters.values())
@@ -86,18 +89,27 @@ class MethodSpec:
 
 
 def method(
-    *, title: str, family: str, paper: str, url: str, needs: str
+    *, title: str, family: str, paper: str, url: str, needs: str, widget: str = ""
 ) -> Callable[[Function], Function]:
-    """Register the function below as the method of its name."""
+    """Register the function below as the method of its name.
+
+    Its widget class is called as the title is, "Grad-CAM++" `GradCAMPlusPlus`, or `widget`.
+    """
 
     def register(function: Function) -> Function:
         name = function.__name__
         _known[name] = MethodSpec(
-            name, title, family, paper, url, needs, read_parameters(function), function
+            *(name, title, family, paper, url, needs, read_parameters(function), function),
+            widget or _camel(title),
         )
         return function
 
     return register
+
+
+def _camel(title: str) -> str:
+    words = re.findall("[A-Za-z0-9]+", title.replace("+", " Plus "))
+    return "".join(word[0].upper() + word[1:] for word in words)
 
 
 def methods() -> list[MethodSpec]:
