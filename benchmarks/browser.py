@@ -130,7 +130,7 @@ def drag(page: WidgetPage, live: Live) -> dict[str, Any]:
 
 def sizes() -> None:
     print("| file | kB | kB, gzip |\n|---|---:|---:|")
-    for name in ("widget.js", "widget.css"):
+    for name in ("widget.js", "compare.js", "widget.css"):
         data = (STATIC / name).read_bytes()
         print(f"| {name} | {len(data) / 1000:.1f} | {len(gzip.compress(data)) / 1000:.1f} |")
 

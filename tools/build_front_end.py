@@ -14,7 +14,7 @@ from pathlib import Path
 from tools.node import JS, run
 
 STATIC = JS.parent / "xaiwidgets" / "static"
-TARGETS = (STATIC / "widget.js", STATIC / "widget.css")
+TARGETS = tuple(STATIC / name for name in ("widget.js", "compare.js", "widget.css"))
 
 
 def sources() -> Iterator[Path]:

@@ -8,7 +8,9 @@ xai.IntegratedGradients(model, xai.photo("cat"))
 
 from __future__ import annotations
 
+import difflib
 import importlib
+import importlib.util
 from typing import TYPE_CHECKING, Any
 
 from xaiwidgets._version import __version__
@@ -64,19 +66,33 @@ _HOME = {
     "photos": "samples",
     "Compare": "widgets.compare",
     "DeepDream": "widgets.deep_dream",
-    "IntegratedGradients": "widgets.integrated_gradients",
-    "Occlusion": "widgets.occlusion",
-    "SmoothGrad": "widgets.smoothgrad",
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'xaiwidgets' has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"xaiwidgets.{_HOME[name]}"), name)
+    # A module is asked for here first when it is imported for the first time.
+    module = importlib.util.find_spec(f"xaiwidgets.{name}") is not None
+    widgets = {} if module or name.startswith("_") else _catalog().names()
+    if name in _HOME:
+        value = getattr(importlib.import_module(f"xaiwidgets.{_HOME[name]}"), name)
+    elif name in widgets:
+        value = _catalog().widget_of(widgets[name])
+    else:
+        close = [] if name.startswith("_") else _nearest(name, [*_HOME, *__all__, *widgets])
+        hint = f". Did you mean {' or '.join(close)}?" if close else ""
+        raise AttributeError(f"module 'xaiwidgets' has no attribute {name!r}{hint}")
     globals()[name] = value
     return value
 
 
+def _catalog() -> Any:
+    return importlib.import_module("xaiwidgets.widgets.catalog")
+
+
+def _nearest(name: str, known: list[str]) -> list[str]:
+    plain = {each.lower(): each for each in known}
+    return [plain[each] for each in difflib.get_close_matches(name.lower(), plain, 2)]
+
+
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, *_catalog().names()})

@@ -1,15 +1,14 @@
 /** The frame around a panel: title, class, parameters, pictures, view, status. */
 
 import { h } from "./dom.ts";
-import { panels } from "./panels/index.ts";
-import type { Context } from "./types.ts";
+import type { Context, Panel } from "./types.ts";
 import { classChips } from "./ui/chips.ts";
 import { paramControl } from "./ui/param.ts";
 import { acceptPhotos, photoButtons } from "./ui/photo.ts";
 import { errorBox, statusLine } from "./ui/status.ts";
 import { toolbar } from "./ui/toolbar.ts";
 
-export function shell(context: Context): HTMLElement {
+export function shell(context: Context, panels: Record<string, Panel>): HTMLElement {
   const { session, signal } = context;
   const kind = session.get<string>("_kind");
   const panel = panels[kind];

@@ -6,7 +6,7 @@ import type { Store } from "./store.ts";
 /** A parameter as Python's `Parameter.to_dict()` tells it. Unit "%" shows a share as a percentage. */
 export interface Parameter {
   name: string;
-  kind: "float" | "int" | "choice" | "flag";
+  kind: "float" | "int" | "choice" | "flag" | "layer";
   label: string;
   unit: string;
   help: string;

@@ -1,55 +1,6 @@
-/** The front end of every widget: an anywidget module. */
+/** The module of every widget of one method, and of Deep Dream. */
 
-import { type PageSession, sessionOf } from "./session.ts";
-import { shell } from "./shell.ts";
-import type { Model } from "./types.ts";
+import { frontEnd } from "./front_end.ts";
+import { panels } from "./panels/index.ts";
 
-interface Host {
-  model: Model;
-  signal?: AbortSignal;
-}
-
-/** Older hosts hand over no signal; then what is returned ends the lifetime. */
-function lifetime(signal?: AbortSignal): { signal: AbortSignal; end: () => void } {
-  const controller = new AbortController();
-  signal?.addEventListener("abort", () => controller.abort(), { once: true });
-  return { signal: controller.signal, end: () => controller.abort() };
-}
-
-export default {
-  initialize({ model, signal }: Host) {
-    const life = lifetime(signal);
-    sessionOf(model, life.signal);
-    return life.end;
-  },
-
-  render({ model, el, signal }: Host & { el: HTMLElement }) {
-    const life = lifetime(signal);
-    const session = sessionOf(model);
-    const root = shell({ session, signal: life.signal });
-    el.replaceChildren(root);
-    watchVisibility(session, root, life.signal);
-    return life.end;
-  },
-};
-
-/** Tell the session whether this view can be seen; the kernel streams only while one can. */
-function watchVisibility(session: PageSession, root: HTMLElement, signal: AbortSignal): void {
-  const view = {};
-  let inside = true;
-  const tell = () => session.seen(view, inside && document.visibilityState === "visible");
-  const observer = new IntersectionObserver((entries) => {
-    inside = entries.at(-1)?.isIntersecting ?? inside;
-    tell();
-  });
-  observer.observe(root);
-  document.addEventListener("visibilitychange", tell, { signal });
-  signal.addEventListener(
-    "abort",
-    () => {
-      observer.disconnect();
-      session.seen(view, false);
-    },
-    { once: true },
-  );
-}
+export default frontEnd(panels);

@@ -16,7 +16,7 @@ import pytest
 from xaiwidgets import __version__
 
 ROOT = Path(__file__).resolve().parents[2]
-STATIC = ("xaiwidgets/static/widget.js", "xaiwidgets/static/widget.css")
+STATIC = tuple(f"xaiwidgets/static/{name}" for name in ("widget.js", "compare.js", "widget.css"))
 
 pytestmark = pytest.mark.packaging
 

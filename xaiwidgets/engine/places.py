@@ -93,6 +93,23 @@ def last_place(model: Surveyed, x: Tensor, *, exact: bool = False) -> Place:
     return place
 
 
+def depths(model: Surveyed, x: Tensor) -> dict[str, int]:
+    """How deep each module lies that `named_place` takes, 0 first.
+
+    A module and the last one inside of it lie equally deep where they give the same map.
+    """
+    seen = survey(model, x, exact=True)  # folding would give several modules the same map
+    found: dict[str, int] = {}
+    last: tuple[int, Shape | None] | None = None
+    for step, _ in reversed(list(gridded_steps(seen))):
+        if seen.uses[step.name] != 1:
+            continue
+        here = (step.ended, step.shape)
+        found[step.name] = len(set(found.values())) - (here == last)
+        last = here
+    return found
+
+
 def gridded_steps(seen: Survey) -> Iterator[tuple[Step, Grid]]:
     """Modules that gave a map of the photo, last first."""
     for step in spatial_steps(seen):

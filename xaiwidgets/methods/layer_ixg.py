@@ -33,6 +33,7 @@ from xaiwidgets.methods.registry import method
     url="https://papers.nips.cc/paper_files/paper/2022/hash/20e45668fefa793bd9f2edf19be12c4b-Abstract-Conference.html",
     needs="gradients, layers with spatial extent",
     shares=("blocks",),
+    widget="LayerIxG",
 )
 def layer_ixg(
     task: Task,

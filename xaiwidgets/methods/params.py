@@ -90,38 +90,32 @@ class Parameter:
         if self.kind == "flag":
             if isinstance(value, bool | np.bool_):
                 return bool(value)
-            raise TypeError(f"{self.name} must be True or False, not {_told(value)}.")
+            raise TypeError(f"{self.name} must be {self.allowed}, not {_told(value)}.")
         if self.kind == "choice":
             return self._check_choice(value)
         if self.kind == "layer":
             # Whether the network has it is seen by the method, which knows the network.
             if value is None or (isinstance(value, str) and value):
                 return value
-            raise TypeError(
-                f"{self.name} must be the name of a layer, as in model.layers(), or None, "
-                f"not {_told(value)}."
-            )
+            raise TypeError(f"{self.name} must be {self.allowed}, not {_told(value)}.")
         return self._check_number(value)
 
     def _check_choice(self, value: Any) -> Any:
         if isinstance(value, str) and value in self.options:
             return value
-        named = ", ".join(f'"{option}"' for option in self.options)
-        allowed = f"one of {named}" + (f", or {self.also_text}" if self.also else "")
         if self.also is not None and not isinstance(value, str):
             try:
                 return self.also(value)
             except (TypeError, ValueError) as error:
-                message = f"{self.name} must be {allowed}, not {_told(value)}: {error}"
+                message = f"{self.name} must be {self.allowed}, not {_told(value)}: {error}"
                 raise type(error)(message) from error
         close = difflib.get_close_matches(str(value), self.options, 1)
         hint = f' Did you mean "{close[0]}"?' if close else ""
         wrong = ValueError if isinstance(value, str) else TypeError
-        raise wrong(f"{self.name} must be {allowed}, not {_told(value)}.{hint}")
+        raise wrong(f"{self.name} must be {self.allowed}, not {_told(value)}.{hint}")
 
     def _check_number(self, value: Any) -> float | int:
-        what = "a whole number" if self.kind == "int" else "a number"
-        allowed = f"{what} from {_number(self.low)} to {_number(self.high)}{self._unit_text}"
+        allowed = self.allowed
         if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Real | np.number):
             raise TypeError(f"{self.name} must be {allowed}, not {_told(value)}.")
         number = float(value)
@@ -132,6 +126,19 @@ class Parameter:
         if not number.is_integer():
             raise ValueError(f"{self.name} must be {allowed}, not {_told(value)}.")
         return int(number)
+
+    @property
+    def allowed(self) -> str:
+        """What it may be, in words."""
+        if self.kind == "flag":
+            return "True or False"
+        if self.kind == "layer":
+            return "the name of a layer, as in model.layers(), or None"
+        if self.kind == "choice":
+            named = ", ".join(f'"{option}"' for option in self.options)
+            return f"one of {named}" + (f", or {self.also_text}" if self.also else "")
+        what = "a whole number" if self.kind == "int" else "a number"
+        return f"{what} from {_number(self.low)} to {_number(self.high)}{self._unit_text}"
 
     @property
     def _unit_text(self) -> str:

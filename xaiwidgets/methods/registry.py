@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +24,9 @@ _MODULES = (
     "guided_backprop",
     "deconvnet",
     "rectgrad",
+    "lrp",
+    "deeplift",
+    "lrp",
     "integrated_gradients",
     "idgi",
     "blur_ig",
@@ -65,6 +69,7 @@ class MethodSpec:
         url: of the paper.
         needs: what it asks of the model.
         parameters: by name, in order.
+        widget: name of its widget class.
         function: the method itself.
         shares: what it takes of a pass that other methods can take too: "input" (the gradient
             there), "layer" (the last layer, or that of its parameter), "blocks", "head",
@@ -79,6 +84,7 @@ class MethodSpec:
     needs: str
     parameters: dict[str, Parameter]
     function: Function
+    widget: str
     shares: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
@@ -93,18 +99,29 @@ def method(
     paper: str,
     url: str,
     needs: str,
+    widget: str = "",
     shares: tuple[str, ...] = (),
 ) -> Callable[[Function], Function]:
-    """Register the function below as the method of its name."""
+    """Register the function below as the method of its name.
+
+    Its widget class is called as the title is, "Grad-CAM++" `GradCAMPlusPlus`, or `widget`.
+    """
 
     def register(function: Function) -> Function:
         name = function.__name__
         _known[name] = MethodSpec(
-            name, title, family, paper, url, needs, read_parameters(function), function, shares
+            *(name, title, family, paper, url, needs, read_parameters(function), function),
+            widget or _camel(title),
+            shares,
         )
         return function
 
     return register
+
+
+def _camel(title: str) -> str:
+    words = re.findall("[A-Za-z0-9]+", title.replace("+", " Plus "))
+    return "".join(word[0].upper() + word[1:] for word in words)
 
 
 def methods() -> list[MethodSpec]:

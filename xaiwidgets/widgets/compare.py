@@ -24,7 +24,7 @@ from xaiwidgets.model import Model
 from xaiwidgets.runtime.kept import Kept
 from xaiwidgets.runtime.stream import Packed
 from xaiwidgets.runtime.token import Cancelled, Token
-from xaiwidgets.widgets import encode, still
+from xaiwidgets.widgets import encode, front_end, still
 from xaiwidgets.widgets.base import PanelWidget
 from xaiwidgets.widgets.running import Request, explained, log
 
@@ -65,6 +65,8 @@ class Compare(PanelWidget):
         ValueError, TypeError: for a model, image, method or class that cannot be used; a class
             that only some of the models have is refused in their cells.
     """
+
+    _esm = front_end.script("compare")
 
     columns = t.Enum(AXES, "method").tag(sync=True)
     scale = t.Enum(("own", "method", "all"), "own").tag(sync=True)

@@ -15,9 +15,9 @@ export default {
 """
 
 
-def script() -> Path | str:
+def script(name: str = "widget") -> Path | str:
     """The module that the browser loads; a path, so that anywidget can reload it in development."""
-    path = _STATIC / "widget.js"
+    path = _STATIC / f"{name}.js"
     return path if path.exists() else _MISSING
 
 

@@ -61,22 +61,7 @@ class Path:
 
 
 class IntegratedGradients(MethodWidget, method="integrated_gradients", local={"alpha": _ALPHA}):
-    """Integrated gradients of a photo: the gradient gathered on the way from a baseline.
-
-    Args:
-        model: an `xaiwidgets.Model`.
-        image: a path, PIL image, array or tensor.
-        target: class by index or name; None takes the one with the highest score.
-        seed: of the noise baseline.
-        **params: `steps` (1 to 512), `baseline` ("black", "white", "mean", "blur", "noise" or an
-            image), `grid` ("uniform", "gauss_legendre", "adaptive"), `tolerance` (0 to 0.5),
-            `alpha` (0 to 1, what the view shows of the path; changes no result).
-
-    Raises:
-        ValueError, TypeError: for a photo, class or parameter that cannot be used.
-
-    Sundararajan, Taly, Yan, "Axiomatic Attribution for Deep Networks", 2017.
-    """
+    """Integrated gradients of a photo: the gradient gathered on the way from a baseline."""
 
     alpha: float
     steps: int

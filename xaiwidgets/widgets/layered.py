@@ -8,8 +8,25 @@ from typing import Any
 import traitlets as t
 
 from xaiwidgets.inside.dream import default_layer
+from xaiwidgets.model import Model
 from xaiwidgets.widgets.base import ExplanationWidget
 from xaiwidgets.widgets.encode import plain
+
+
+def told_layers(model: Model) -> list[dict[str, Any]]:
+    """All layers of a network, for the page."""
+    layers = [each for each in model.layers() if each.name]
+    top = min((each.depth for each in layers), default=0)
+    return [
+        {
+            "name": each.name,
+            "type": each.type,
+            "depth": each.depth - top,
+            "shape": plain(each.output_shape),
+            "cost": plain(each.cost_share),
+        }
+        for each in layers
+    ]
 
 
 class LayerTrait(t.TraitType[str, Any]):
@@ -44,21 +61,13 @@ class LayeredWidget(ExplanationWidget):
 
     def _find_layer(self, layer: Any, channel: Any) -> dict[str, Any]:
         """The traits for a layer and a channel, or raise."""
-        layers = [each for each in self._model.layers() if each.name]
-        self._shapes = {each.name: each.output_shape for each in layers}
+        self._shapes = {each.name: each.output_shape for each in self._model.layers() if each.name}
         name = self._resolve_layer(layer)
-        top = min((each.depth for each in layers), default=0)
-        told = [
-            {
-                "name": each.name,
-                "type": each.type,
-                "depth": each.depth - top,
-                "shape": plain(each.output_shape),
-                "cost": plain(each.cost_share),
-            }
-            for each in layers
-        ]
-        return {"layer": name, "channel": self._check_channel(channel, name), "_layers": told}
+        return {
+            "layer": name,
+            "channel": self._check_channel(channel, name),
+            "_layers": told_layers(self._model),
+        }
 
     def _start(self) -> None:
         self.observe(self._on_layer, "layer")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import time
 from collections.abc import Callable, Generator, Hashable, Iterator
 from dataclasses import dataclass, field, replace
@@ -15,7 +16,7 @@ from xaiwidgets.methods import registry
 from xaiwidgets.methods.estimate import Estimate, Task
 from xaiwidgets.model import Model
 from xaiwidgets.runtime.token import Token
-from xaiwidgets.widgets import encode, still
+from xaiwidgets.widgets import describe, encode, still
 from xaiwidgets.widgets.base import ExplanationWidget, name_of
 from xaiwidgets.widgets.cache import Finished, fingerprint
 from xaiwidgets.widgets.running import Request
@@ -65,12 +66,16 @@ class MethodWidget(ExplanationWidget):
     """One method, live: a change of a parameter, the class or the photo refines a new result."""
 
     _spec: ClassVar[registry.MethodSpec]
+    __signature__: ClassVar[inspect.Signature]
 
     def __init_subclass__(cls, *, method: str | None = None, **kwargs: Any) -> None:
         """Take parameters, title and paper from the method of that name."""
         if method is not None:
             cls._spec = registry.get(method)
-            cls._kind_name = method
+            cls._kind_name = cls._kind_name or method
+            arguments = {**cls._spec.parameters, **(kwargs.get("local") or {})}.values()
+            cls.__signature__ = describe.signature(arguments)
+            cls.__doc__ = describe.text(cls._spec, arguments, cls.__dict__.get("__doc__"))
             kwargs |= {"parameters": cls._spec.parameters, "writable": ("target",)}
         super().__init_subclass__(**kwargs)
 

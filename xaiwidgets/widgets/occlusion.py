@@ -19,22 +19,7 @@ _CLASSES = 5
 
 
 class Occlusion(MethodWidget, method="occlusion"):
-    """Occlusion of a photo: how much a class suffers when a patch is covered.
-
-    Args:
-        model: an `xaiwidgets.Model`.
-        image: a path, PIL image, array or tensor.
-        target: class by index or name; None takes the one with the highest score. Scores of all
-            classes are kept, so another class costs nothing.
-        seed: of the noise that may fill the patch.
-        **params: `patch_size` (1 to 128 pixels), `stride` (1 to 128), `fill` ("black", "mean",
-            "blur", "noise" or a gray value from 0 to 1), `score` ("probability", "logit").
-
-    Raises:
-        ValueError, TypeError: for a photo, class or parameter that cannot be used.
-
-    Zeiler, Fergus, "Visualizing and Understanding Convolutional Networks", 2014.
-    """
+    """Occlusion of a photo: how much a class suffers when a patch is covered."""
 
     patch_size: int
     stride: int

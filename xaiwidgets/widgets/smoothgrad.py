@@ -31,22 +31,7 @@ class Level:
 
 
 class SmoothGrad(MethodWidget, method="smoothgrad"):
-    """SmoothGrad of a photo: a gradient averaged over noisy copies of it.
-
-    Args:
-        model: an `xaiwidgets.Model`.
-        image: a path, PIL image, array or tensor.
-        target: class by index or name; None takes the one with the highest score.
-        seed: of the noise.
-        **params: `noise` (0 to 0.5 of the input's range), `samples` (1 to 500), `base`
-            ("saliency", "input_x_gradient", "integrated_gradients"), `form` ("mean", "squared",
-            "variance"), `base_steps` (1 to 128).
-
-    Raises:
-        ValueError, TypeError: for a photo, class or parameter that cannot be used.
-
-    Smilkov et al., "SmoothGrad: removing noise by adding noise", 2017.
-    """
+    """SmoothGrad of a photo: a gradient averaged over noisy copies of it."""
 
     noise: float
     samples: int

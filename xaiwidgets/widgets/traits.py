@@ -27,8 +27,12 @@ class ParameterTrait(t.TraitType[Any, Any]):
         self.tag(sync=True, to_json=_to_json)
 
     def validate(self, obj: Any, value: Any) -> Any:
-        """Check as the method does."""
-        return self.parameter.check(value)
+        """Check as the method does, and that the network has such a layer."""
+        checked = self.parameter.check(value)
+        if self.parameter.kind == "layer" and checked is not None:
+            widget: ExplanationWidget = obj
+            widget.model.layer(checked)
+        return checked
 
 
 class TargetTrait(t.TraitType[int, Any]):

@@ -23,7 +23,7 @@ export function compare(context: Context): PanelView {
   const state = session.shared("compare", () => comparison(session));
   const { axes, cells, varying } = state;
   const shown = new Map(cells.map((cell) => [cell, cellView(context, state, cell)]));
-  const grid = h("div", { class: "xai-grid" });
+  const grid = h("div", { class: "xai-maps" });
   let stages: Stage[] = [];
   let across = 1;
 

@@ -1,8 +1,10 @@
 import type { Panel } from "../types.ts";
-import { compare } from "./compare.ts";
 import { deepDream } from "./deep_dream.ts";
+import { general } from "./general.ts";
 import { integratedGradients } from "./integrated_gradients.ts";
+import { masked } from "./masked.ts";
 import { occlusion } from "./occlusion.ts";
+import { segmented } from "./segmented.ts";
 import { smoothgrad } from "./smoothgrad.ts";
 
 /** By `_kind`. */
@@ -11,5 +13,7 @@ export const panels: Record<string, Panel> = {
   smoothgrad,
   occlusion,
   deep_dream: deepDream,
-  compare,
+  general,
+  masked,
+  segmented,
 };

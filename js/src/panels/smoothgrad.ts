@@ -1,12 +1,12 @@
-import { blob, hasBytes, latest } from "../bitmap.ts";
 import { h } from "../dom.ts";
 import { Store } from "../store.ts";
 import type { Context, PanelView, ScalarMap, Session, Stage } from "../types.ts";
 import { button } from "../ui/button.ts";
 import { paramControl } from "../ui/param.ts";
-import { told } from "../ui/slide.ts";
+import { onTap, told } from "../ui/slide.ts";
 import { createStage } from "../view/stage.ts";
 import { picture, scalarMap, scalars } from "./pixels.ts";
+import { streamed } from "./streamed.ts";
 
 /** Levels of the paper's figure. */
 const LEVELS = [0, 0.05, 0.1, 0.2, 0.3, 0.5];
@@ -20,18 +20,12 @@ interface State {
 }
 
 function makeState(session: Session): State {
-  const sample = new Store<ImageBitmap | null>(null);
+  const sample = streamed(session, "sample");
   const count = new Store("");
   const asked = new Store(false);
   const levels = LEVELS.map(() => new Store<ScalarMap | null>(null));
-  const show = latest(sample);
 
-  session.watch<DataView>("_extra", (bytes) => {
-    if (hasBytes(bytes)) show(blob(bytes));
-  });
   session.map.watch((map) => {
-    const bytes = map?.extras.sample;
-    if (bytes && hasBytes(bytes)) show(blob(bytes));
     count.set(map ? `Mean of ${map.done} of ${map.total} samples` : "No sample yet");
   }, session.signal);
 
@@ -127,23 +121,7 @@ function stripItem(context: Context, state: State, level: number, index: number)
     signal,
   );
   const item = h("div", { class: "xai-strip-item" }, stage.element, choose);
-  // A click on the picture counts, the end of a drag (it pans) does not.
-  let down = [0, 0] as [number, number];
-  const on = { signal, capture: true };
-  item.addEventListener(
-    "pointerdown",
-    (event) => {
-      down = [event.clientX, event.clientY];
-    },
-    on,
-  );
-  stage.element.addEventListener(
-    "click",
-    (event) => {
-      if (Math.hypot(event.clientX - down[0], event.clientY - down[1]) < 4) use();
-    },
-    { signal },
-  );
+  onTap(stage.element, signal, use);
   map.watch((value) => item.classList.toggle("xai-waiting", !value), signal);
   return item;
 }

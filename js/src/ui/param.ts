@@ -2,12 +2,15 @@
 
 import { h } from "../dom.ts";
 import type { Context, Parameter } from "../types.ts";
+import { layerControl } from "./layer_control.ts";
 import { select } from "./select.ts";
 import { slider } from "./slider.ts";
 
-export function paramControl({ session, signal }: Context, name: string): HTMLElement {
+export function paramControl(context: Context, name: string): HTMLElement {
+  const { session, signal } = context;
   const spec = session.get<Parameter[]>("_params")?.find((each) => each.name === name);
   if (!spec) return h("span");
+  if (spec.kind === "layer") return layerControl(context, spec);
   if (spec.kind === "choice") {
     const options = spec.options.map((value) => ({ value, label: value.replaceAll("_", " ") }));
     const control = select(

@@ -43,3 +43,15 @@ export function told(text: Store<string>, signal: AbortSignal): HTMLElement {
   }, signal);
   return element;
 }
+
+/** A click on a picture counts, the end of a drag (it pans) does not. */
+export function onTap(element: HTMLElement, signal: AbortSignal, handle: () => void): void {
+  let down = [0, 0] as [number, number];
+  const on = listener(element, signal);
+  on("pointerdown", (event) => {
+    down = [event.clientX, event.clientY];
+  });
+  on("click", (event) => {
+    if (Math.hypot(event.clientX - down[0], event.clientY - down[1]) < 4) handle();
+  });
+}
