@@ -39,6 +39,11 @@ class Runs(Network, Surveyed, Protocol):
     """A model that can be run and surveyed."""
 
 
+def _key(start: Tensor) -> bytes:
+    """Equal for scores with the same derivative by each logit."""
+    return start.cpu().to(torch.float64).numpy().tobytes()
+
+
 class At(NamedTuple):
     """A network at a place, for one photo.
 
@@ -186,6 +191,7 @@ class Shared:
         self._passes: dict[bool, Pass | None] = {}
         self._pulled: OrderedDict[tuple[bool, bytes], Pulled] = OrderedDict()
         self._rectified: RectifiedPass | None = None
+        self._backs: OrderedDict[tuple[Gate, bytes], tuple[Tensor, Acted]] = OrderedDict()
         self._kept: dict[Hashable, Any] = {}
 
     def once(self, key: Hashable, make: Callable[[], T]) -> T:
@@ -232,12 +238,19 @@ class Shared:
         """As `xaiwidgets.engine.rectifiers.rectified`, all rules and scores after one pass."""
         if self._rectified is None:
             self._rectified = RectifiedPass(self._model, self._x, exact=self._exact)
-        return self._rectified.back(score, gate, title, again=True)
+        key = (gate, _key(score_gradient(score)(self._rectified.logits)))
+        if key not in self._backs:
+            self._backs[key] = self._rectified.back(score, gate, title, again=True)
+        self._backs.move_to_end(key)
+        while len(self._backs) > _SCORES:
+            self._backs.popitem(last=False)
+        return self._backs[key]
 
     def free(self) -> None:
         """Give up everything that takes memory."""
         self._passes.clear()
         self._pulled.clear()
+        self._backs.clear()
         self._kept.clear()
         self._rectified = None
 
@@ -259,8 +272,7 @@ class Shared:
         if run is None:
             return None
         try:
-            start = score_gradient(score)(run.logits)
-            key = (exact, start.cpu().to(torch.float64).numpy().tobytes())
+            key = (exact, _key(score_gradient(score)(run.logits)))
             if key not in self._pulled:
                 self._pulled[key] = run.pull(score, again=True)
             self._pulled.move_to_end(key)

@@ -172,6 +172,11 @@ class RectifiedPass:
         self._rules = Rules(dict.fromkeys(_TITLES, _handler(self._gated)) | (more or {}))
         self._leaf, self._logits = ruled_pass(model, self._rules, x, exact=exact)
 
+    @property
+    def logits(self) -> Tensor:
+        """Of the inputs, `(N, K)`."""
+        return self._logits.detach()
+
     def back(
         self, score: Score, gate: Gate, title: str, *, again: bool = False
     ) -> tuple[Tensor, Acted]:
