@@ -45,6 +45,8 @@ _ROUNDING = 1e-3
     "Model Interpretability (2020)",
     url="https://arxiv.org/abs/2010.09750",
     needs="gradients",
+    # A difference of probabilities has no logarithm, and other numbers have no entropy.
+    targets=("class", "classes"),
 )
 def phang_mask(
     task: Task,

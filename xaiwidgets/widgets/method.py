@@ -5,16 +5,24 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Generator, Hashable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, cast
 
 import torch
 
-from xaiwidgets.explanation import Explanation, estimates, finished, heatmap, make_task
+from xaiwidgets.explanation import (
+    Explanation,
+    estimates,
+    finished,
+    heatmap,
+    make_task,
+    retarget,
+)
 from xaiwidgets.methods import registry
 from xaiwidgets.methods.estimate import Estimate, Task
 from xaiwidgets.model import Model
 from xaiwidgets.runtime.token import Token
+from xaiwidgets.targets import Target, to_plain
 from xaiwidgets.widgets import encode, still
 from xaiwidgets.widgets.base import ExplanationWidget, name_of
 from xaiwidgets.widgets.cache import Finished, fingerprint
@@ -31,7 +39,7 @@ class About:
     def key(self, params: dict[str, Any]) -> Hashable:
         """Equal for equal explanations."""
         values = tuple((name, fingerprint(value)) for name, value in params.items())
-        return (self.photo_key, self.task.target, values)
+        return (self.photo_key, self.task.score.key, values)
 
 
 @dataclass(frozen=True)
@@ -91,10 +99,11 @@ class MethodWidget(ExplanationWidget):
     # --- photo and class
 
     def _begin(self, image: Any, params: dict[str, Any]) -> dict[str, Any]:
-        self._task = make_task(self._model, image, self._wanted, seed=self._seed)
+        self._classes = make_task(self._model, image, None, seed=self._seed)
+        self._task = self._aimed(self._classes, self._wanted)
         self._sticky = self._wanted is not None
         self._photo_key = fingerprint(self._task.x)
-        traits = self._seen(self._task, name_of(image))
+        traits = self._seen(self._classes, name_of(image))
         return {
             **traits,
             "target": self._task.target,
@@ -106,24 +115,33 @@ class MethodWidget(ExplanationWidget):
         return make_task(self._model, image, None, seed=self._seed)
 
     def _adopt(self, photo: Task, name: str) -> None:
+        target = self.target if self._sticky else photo.target
+        task = self._aimed(photo, target)
         with self._stream:
             self._stream.clear()
         self._photo_key = fingerprint(photo.x)
-        target = self.target if self._sticky else photo.target
-        self._task = replace(photo, target=target)
+        self._classes, self._task = photo, task
         with self.hold_sync():
-            for trait, value in self._seen(self._task, name).items():
+            for trait, value in self._seen(photo, name).items():
                 setattr(self, trait, value)
             self.target = target
             self._target_info = self._class_info(self._task)
 
-    def _resolve_target(self, value: Any) -> int:
-        index = self._model.resolve_target(value, self._task.logits)
+    def _aimed(self, photo: Task, target: Any) -> Task:
+        """What is explained of a photo, or raise."""
+        task = retarget(photo, target)
+        self._spec.check_target(task.score.kind)
+        return task
+
+    def _resolve_target(self, value: Any) -> Target:
+        target = self._task.target
+        if value is not target:
+            target = self._aimed(self._classes, value).target
         if not self._quiet:
             # A class that Python set stays when the photo changes; one picked on the page is of
             # the photo that it was picked for.
             self._sticky = value is not None and not self._from_page
-        return index
+        return target
 
     def _seen(self, task: Task, name: str) -> dict[str, Any]:
         probabilities, indices = task.logits.softmax(0).topk(min(5, len(task.logits)))
@@ -134,16 +152,17 @@ class MethodWidget(ExplanationWidget):
         return {"_photo": encode.png(task.prepared.pixels), "_photo_name": name, "_top": top}
 
     def _class_info(self, task: Task) -> dict[str, Any]:
+        goal = task.score
         return {
-            "index": task.target,
-            "name": self._model.category(task.target),
-            "probability": float(task.logits.softmax(0)[task.target]),
-            "score": float(task.logits[task.target]),
+            "index": goal.target if goal.kind == "class" else None,
+            "name": goal.name,
+            "probability": float(goal.probability(task.logits)),
+            "score": float(goal(task.logits)),
         }
 
     def _on_change(self, change: Any) -> None:
         if change["name"] == "target":
-            self._task = replace(self._task, target=change["new"])
+            self._task = self._aimed(self._classes, change["new"])
             self._target_info = self._class_info(self._task)
         super()._on_change(change)
 
@@ -249,7 +268,7 @@ class MethodWidget(ExplanationWidget):
                 self._result_info = {
                     "shape": list(value.shape),
                     "generation": request.generation,
-                    "target": found.target,
+                    "target": to_plain(found.target),
                     "category": found.category,
                     "params": encode.plain(found.params),
                     "seconds": found.seconds,
@@ -273,7 +292,7 @@ class MethodWidget(ExplanationWidget):
         return encode.png(still.overlay(self._last.pixels, self._last.heatmap))
 
     def _told(self) -> list[str]:
-        return [f"target={self._model.category(self.target)!r}"]
+        return [f"target={self._task.score.name!r}"]
 
     def _free(self) -> None:
         self._finished.clear()
