@@ -153,8 +153,7 @@ def retarget(task: Task, target: Any) -> Task:
 
 
 def _aimed(model: Model, prepared: Prepared, target: Any, seed: int, exact: bool) -> Task:
-    with torch.inference_mode():
-        reading, resolved = model.aimed(target, prepared.input, exact=exact)
+    reading, resolved = model.aimed(target, prepared.input, exact=exact)
     return Task(reading, prepared, resolved, _clean(reading, prepared, exact), seed, exact)
 
 

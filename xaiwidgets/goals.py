@@ -22,7 +22,7 @@ from torch import Tensor
 
 from xaiwidgets.engine.logits import find_scores
 from xaiwidgets.region import Region
-from xaiwidgets.targets import Difference, Target, kind_of, name_of, resolve
+from xaiwidgets.targets import Difference, Target, kind_of, name_of, read_plain, resolve
 
 Pick = Callable[[Any], Any] | None
 
@@ -216,6 +216,7 @@ def output_goal(
         pick: finds the scores in it, where that is given.
         categories: names of the classes, or `None`.
     """
+    target = read_plain(target)
     if not isinstance(target, Region):
         return FunctionGoal(target, name_of(target))
     maps = maps_in(output, 1, pick)

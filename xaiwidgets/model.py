@@ -289,13 +289,16 @@ class Model:
         Raises:
             ValueError, TypeError: for a target that does not fit what the network returns.
         """
-        output = self.output(x, exact=exact)
         frame = (x.shape[-2], x.shape[-1])
+        # The weights of a region made in inference mode could never be differentiated through.
+        with torch.inference_mode(False), torch.no_grad():
+            output = self.output(x, exact=exact)
+            aim = output_goal(target, output, frame, self._output, self.categories)
         made = copy.copy(self)
-        made._aim = output_goal(target, output, frame, self._output, self.categories)
+        made._aim = aim
         # Answers that hang on what is read; the network and its batch sizes are shared.
         made._kept = {}
-        return made, made._aim.target
+        return made, aim.target
 
     def layers(self) -> list[Layer]:
         """Every layer: name, type, output shape, share of the work, in the order of the tree."""

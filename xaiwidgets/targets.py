@@ -49,7 +49,7 @@ def kind_of(target: Target) -> str:
 
 def reads_output(target: Any) -> bool:
     """Whether a target, as the user gave it, is no matter of classes alone."""
-    return isinstance(_read_plain(target), Region) or (
+    return isinstance(read_plain(target), Region) or (
         callable(target) and not isinstance(target, type)
     )
 
@@ -66,7 +66,7 @@ def resolve_target(target: Any, logits: Tensor, categories: Sequence[str] | None
     Raises:
         ValueError, TypeError: as `resolve`, and for the same class twice.
     """
-    target = _read_plain(target)
+    target = read_plain(target)
     if isinstance(target, Difference):
         if target.why_not is None:
             raise ValueError("Difference needs a class as its second, by index or name, not None.")
@@ -105,7 +105,8 @@ def name_of(function: Any) -> str:
     return "a function of the output" if name == "<lambda>" else str(name)
 
 
-def _read_plain(target: Any) -> Any:
+def read_plain(target: Any) -> Any:
+    """What `to_plain` made a dictionary of; anything else as it is."""
     if isinstance(target, Mapping):
         if set(target) == {"why", "why_not"}:
             return Difference(target["why"], target["why_not"])

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Generator, Hashable, Iterator
+from collections.abc import Callable, Generator, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, cast
 
 import torch
+import traitlets as t
 
 from xaiwidgets.explanation import (
     Explanation,
@@ -18,6 +19,7 @@ from xaiwidgets.explanation import (
     make_task,
     retarget,
 )
+from xaiwidgets.goals import ClassGoal
 from xaiwidgets.methods import registry
 from xaiwidgets.methods.estimate import Estimate, Task
 from xaiwidgets.model import Model
@@ -74,6 +76,8 @@ class MethodWidget(ExplanationWidget):
 
     _spec: ClassVar[registry.MethodSpec]
 
+    _targets: t.List[Any] = t.List(help="Kinds of targets that the method takes.").tag(sync=True)
+
     def __init_subclass__(cls, *, method: str | None = None, **kwargs: Any) -> None:
         """Take parameters, title and paper from the method of that name."""
         if method is not None:
@@ -93,6 +97,7 @@ class MethodWidget(ExplanationWidget):
             image,
             params,
             _title=self._spec.title,
+            _targets=list(self._spec.targets),
             _paper={"text": self._spec.paper, "url": self._spec.url},
         )
 
@@ -144,21 +149,27 @@ class MethodWidget(ExplanationWidget):
         return target
 
     def _seen(self, task: Task, name: str) -> dict[str, Any]:
-        probabilities, indices = task.logits.softmax(0).topk(min(5, len(task.logits)))
-        top = [
-            {"index": index, "name": self._model.category(index), "probability": probability}
-            for index, probability in zip(indices.tolist(), probabilities.tolist(), strict=True)
-        ]
+        top = self._told_classes(task, task.logits.topk(min(5, len(task.logits))).indices.tolist())
         return {"_photo": encode.png(task.prepared.pixels), "_photo_name": name, "_top": top}
 
     def _class_info(self, task: Task) -> dict[str, Any]:
         goal = task.score
-        return {
+        told = {
             "index": goal.target if goal.kind == "class" else None,
             "name": goal.name,
             "probability": float(goal.probability(task.logits)),
             "score": float(goal(task.logits)),
         }
+        if isinstance(goal, ClassGoal):
+            told["why"] = self._told_classes(task, goal.plus)
+        return told
+
+    def _told_classes(self, task: Task, indices: Iterable[int]) -> list[dict[str, Any]]:
+        shares = task.logits.softmax(0)
+        return [
+            {"index": k, "name": self._model.category(k), "probability": float(shares[k])}
+            for k in indices
+        ]
 
     def _on_change(self, change: Any) -> None:
         if change["name"] == "target":
