@@ -4,7 +4,9 @@
 would ask for thousands of passes, the first estimates), and writes the table into RESULTS.md. A
 cell says "works" when every estimate is finite and the network is left as it was, "zero map" when
 besides nothing but zeros is shown, and "refused" when the method raised a ValueError that says why.
-Anything else fails the command. ``--nets`` and ``--methods`` print a part and write nothing.
+Anything else fails the command, and so does a network whose prepared copies have other gradients
+than the network itself, in float64. The last row tells which layer the class activation maps show,
+and its size. ``--nets`` and ``--methods`` print a part and write nothing.
 """
 
 from __future__ import annotations
@@ -19,14 +21,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional
 
 import xaiwidgets as xai
 from xaiwidgets.engine.batching import Batcher
+from xaiwidgets.engine.gradients import gradient
+from xaiwidgets.engine.logits import extract_logits
+from xaiwidgets.engine.places import last_place
 from xaiwidgets.explanation import estimates, make_task
 from xaiwidgets.methods import registry
 from xaiwidgets.methods.estimate import Task
 from xaiwidgets.model import Model
+from xaiwidgets.preprocess import make_preprocess
 
 RESULTS = Path(__file__).parent / "RESULTS.md"
 BEGIN, END = "<!-- networks: begin -->", "<!-- networks: end -->"
@@ -41,8 +48,10 @@ SMALL: dict[str, Any] = {
     "segments": 4,
     "patch_size": 40,
     "stride": 40,
+    "cells": 4,
     "resolution": 6,
 }
+LAYER = "(layer of the maps)"
 # Estimates after which a method has shown that it works here.
 _ENOUGH = 3
 
@@ -82,8 +91,17 @@ def _lite0() -> nn.Module:
     return xai.load(device="cpu").net
 
 
+@functools.cache
+def _photos() -> Tensor:
+    """All the sample photos at several sizes, `(N, 3, 128, 128)`."""
+    prepare = make_preprocess({"size": 128, "resize": 128}, 3).prepare
+    shown = torch.cat([prepare(xai.photo(name))[1][None] for name in xai.photos()])
+    parts = [shown, shown.flip(3), shown[..., 20:84, 30:94]]
+    return torch.cat([functional.interpolate(part, (128, 128)) for part in parts])
+
+
 def settled(net: nn.Module) -> nn.Module:
-    """The network with normalizations as after training: the statistics of what it is given."""
+    """The network with normalizations as after training: the statistics of photos."""
     norms = [m for m in net.modules() if isinstance(m, nn.BatchNorm2d)]
     for norm in norms:
         nn.init.uniform_(norm.weight, 0.5, 1.5)
@@ -92,7 +110,7 @@ def settled(net: nn.Module) -> nn.Module:
     if norms:
         net.train()
         with torch.no_grad():
-            net(torch.randn(4, 3, 96, 96))
+            net(_photos())
     return net.eval()
 
 
@@ -101,15 +119,16 @@ NETWORKS = {
     "resnet18": Network("ResNet-18", _torchvision("resnet18"), 96),
     "vgg16": Network("VGG-16", _torchvision("vgg16"), 64),
     "googlenet": Network(
-        "GoogLeNet", _torchvision("googlenet", aux_logits=False, init_weights=True), 96
+        "GoogLeNet", _torchvision("googlenet", aux_logits=False, init_weights=False), 96
     ),
     "densenet121": Network("DenseNet-121", _torchvision("densenet121"), 96),
     "mobilenet_v3_large": Network("MobileNetV3", _torchvision("mobilenet_v3_large"), 96),
     "convnext_tiny": Network("ConvNeXt-T", _torchvision("convnext_tiny"), 96),
     "vit_b_16": Network("ViT-B/16", _torchvision("vit_b_16", image_size=96), 96),
     "swin_t": Network("Swin-T", _torchvision("swin_t"), 96),
+    # At 96 pixels nothing but 1x1 would be left of its last maps.
     "inception_v3": Network(
-        "Inception-v3", _torchvision("inception_v3", aux_logits=False, init_weights=True), 96
+        "Inception-v3", _torchvision("inception_v3", aux_logits=False, init_weights=False), 128
     ),
     "fcn_resnet50": Network(
         "FCN-ResNet50, class", _torchvision("fcn_resnet50", weights_backbone=None), 64
@@ -133,6 +152,29 @@ def task_of(name: str) -> Task:
         # A measured size goes by the clock.
         model._batchers[kind] = Batcher(model.device, 4)
     return make_task(model, xai.photo("cat"), network.target)
+
+
+def check_copies(name: str) -> None:
+    """Fail when the gradient of a prepared copy is not that of the plain network, in float64."""
+    network = NETWORKS[name]
+    net = network.make().double()
+    side = network.side
+    model = Model(net, {"size": side, "resize": side}, device="cpu", dtype=torch.float64)
+    task = make_task(model, xai.photo("cat"), None)
+    x = task.x.clone().requires_grad_(True)
+    (plain,) = torch.autograd.grad(extract_logits(net(x), 1)[0, task.target], x)
+    for exact in (False, True):
+        found, _ = gradient(model, task.x, task.score, exact=exact)
+        gap = float((found - plain).norm() / plain.norm())
+        if not gap < 1e-8:
+            raise AssertionError(f"{name}: gradients differ by {gap:.1e}")
+
+
+def default_layer(name: str) -> str:
+    """The layer that class activation maps show, and its size."""
+    task = task_of(name)
+    place = last_place(task.model, task.x)
+    return f"{place.name} ({place.grid.height}x{place.grid.width})"
 
 
 def small(method: str) -> dict[str, Any]:
@@ -186,7 +228,7 @@ def table(cells: Cells, names: Iterable[str], methods: Iterable[str]) -> str:
         shown = []
         for name in names:
             found = cells[method, name]
-            if found not in ("works", "zero map"):
+            if method != LAYER and found not in ("works", "zero map"):
                 found = f"refused ({reasons.setdefault(found, len(reasons) + 1)})"
             shown.append(found)
         lines.append(f"| {method} | {' | '.join(shown)} |")
@@ -224,6 +266,8 @@ def main() -> None:
     cells: Cells = {}
     failures = []
     for name in names:
+        check_copies(name)
+        cells[LAYER, name] = default_layer(name)
         for method in methods:
             began = time.perf_counter()
             try:
@@ -235,7 +279,7 @@ def main() -> None:
             if options.times and taken > 1:
                 print(f"{name} {method} {taken:.1f} s", file=sys.stderr, flush=True)
         task_of.cache_clear()
-    found = table(cells, names, methods)
+    found = table(cells, names, [*methods, LAYER])
     print(found)
     if failures:
         sys.exit("\n".join(["", *failures]))

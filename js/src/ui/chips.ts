@@ -71,7 +71,7 @@ export function classChips(context: Context): HTMLElement {
     { class: "xai-classes" },
     row,
     search(context, "Other class …", "Search a class", choose),
-    against && search(context, "… and not this one", "Search a class that it is not", chooseNot),
+    against && search(context, "… and not this one", "Search the class that it is not", chooseNot),
     whole,
   );
 }

@@ -56,7 +56,7 @@ describe("the class picker", () => {
     input.dispatchEvent(new Event("input"));
     input.dispatchEvent(new KeyboardEvent("keydown", { key: "Enter" }));
   };
-  const NOT = "Search a class that it is not";
+  const NOT = "Search the class that it is not";
 
   beforeEach(() => {
     Element.prototype.scrollIntoView = () => {}; // which jsdom does not have
