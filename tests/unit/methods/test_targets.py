@@ -226,17 +226,14 @@ def test_network_is_left_as_it_was_by_a_callable_that_fails(method: str) -> None
     def fails(output: Tensor) -> Tensor:
         nonlocal calls
         calls += 1
-        if calls > 2:
+        if calls > 1:
             raise ZeroDivisionError
         return _squared(output)
 
     task = make_task(model, photo(), fails)
     before = copy.deepcopy(model.net.state_dict())
-    if method == "eigen_cam":  # asks for no score
+    with pytest.raises((ZeroDivisionError, ValueError), match=r"^$|defined for|CAM needs"):
         last_of(estimates(task, method, SMALL[method][0]))
-    else:
-        with pytest.raises((ZeroDivisionError, ValueError)):
-            last_of(estimates(task, method, SMALL[method][0]))
     for net in (model.net, model.fast):
         assert not any(m._forward_hooks or m._forward_pre_hooks for m in net.modules())
     for name, kept in model.net.state_dict().items():
