@@ -28,9 +28,9 @@ import xaiwidgets as xai
 from xaiwidgets.engine.batching import Batcher
 from xaiwidgets.engine.gradients import gradient
 from xaiwidgets.engine.logits import extract_logits
-from xaiwidgets.engine.places import last_place
 from xaiwidgets.explanation import estimates, make_task
 from xaiwidgets.methods import registry
+from xaiwidgets.methods.cams import place_of
 from xaiwidgets.methods.estimate import Task
 from xaiwidgets.model import Model
 from xaiwidgets.preprocess import make_preprocess
@@ -173,7 +173,7 @@ def check_copies(name: str) -> None:
 def default_layer(name: str) -> str:
     """The layer that class activation maps show, and its size."""
     task = task_of(name)
-    place = last_place(task.model, task.x)
+    place = place_of(task, None)
     return f"{place.name} ({place.grid.height}x{place.grid.width})"
 
 

@@ -114,6 +114,7 @@ class RegionGoal(OutputGoal):
     name: str
     pick: Pick
     weights: Tensor
+    classes: int
 
     def readings(self, output: Any, rows: int) -> Tensor:
         """Mean logit and mean probability, `(N, 2)`."""
@@ -226,7 +227,7 @@ def output_goal(
     else:
         index = resolve(target.category, maps.shape[1], categories)
     name = categories[index] if categories else f"class {index}"
-    return RegionGoal(target.of(index), f"{name} in a region", pick, weights)
+    return RegionGoal(target.of(index), f"{name} in a region", pick, weights, maps.shape[1])
 
 
 def maps_in(output: Any, rows: int, pick: Pick) -> Tensor:

@@ -16,7 +16,8 @@ class Region:
     """The mean score of a class over a region of the maps `(N, K, h, w)` that a network gives.
 
     Its probability, where a method shows that, is the mean over the region of each place's softmax
-    over the classes (of its sigmoid, where there is one class).
+    over the classes (of its sigmoid, where there is one class). Class activation maps show the last
+    layer before the maps of scores, unless another one is chosen.
 
     Args:
         where: a box `(top, left, bottom, right)` in pixels of the frame that the model sees,

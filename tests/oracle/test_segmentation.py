@@ -13,6 +13,7 @@ import xaiwidgets as xai
 from tests.oracle.nets import _settle_norms
 from xaiwidgets.explanation import estimates, make_task
 from xaiwidgets.methods.baselines import blank
+from xaiwidgets.methods.cams import place_of
 from xaiwidgets.methods.estimate import Task, last_of
 from xaiwidgets.model import Model
 
@@ -132,6 +133,14 @@ def test_grad_cam(name: str, kind: str) -> None:
     small = (gradient.mean((2, 3), keepdim=True) * kept[0]).sum(1, keepdim=True).relu()
     expected = functional.interpolate(small, (SIDE, SIDE), mode="bilinear")[0, 0].detach()
     _close(_value(name, kind, "grad_cam", layer=layer), expected)
+
+
+@pytest.mark.parametrize(("name", "layer"), [("toy", "middle"), ("fcn_resnet50", "classifier.3")])
+def test_the_default_layer_is_not_the_scores_themselves(name: str, layer: str) -> None:
+    assert place_of(task_of(name, "box"), None).name.startswith(layer)
+    assert torch.equal(
+        _value(name, "box", "grad_cam"), _value(name, "box", "grad_cam", layer=layer)
+    )
 
 
 @pytest.mark.parametrize("probability", [False, True])

@@ -10,7 +10,7 @@ from benchmarks import networks
 from xaiwidgets.methods import registry
 
 # Quick ones, a network with attention among them.
-AGAIN = ("resnet18", "mobilenet_v3_large")
+AGAIN = ("resnet18", "mobilenet_v3_large", "swin_t")
 METHODS = [spec.name for spec in registry.methods()]
 
 
