@@ -18,7 +18,7 @@ from torch import Tensor
 
 from xaiwidgets.engine.gradients import Network
 from xaiwidgets.engine.incremental import Incremental
-from xaiwidgets.engine.incremental.plan import Plan
+from xaiwidgets.engine.incremental.groups import Plans
 from xaiwidgets.engine.incremental.trace import UntraceableError
 from xaiwidgets.engine.incremental.windows import Starts
 from xaiwidgets.engine.masking import masked_logits
@@ -82,7 +82,7 @@ class Ways:
                 log.info("Patches are evaluated the plain way, as %s.", reason)
         return self.incremental
 
-    def promising(self, side: int, plan: Plan) -> bool:
+    def promising(self, side: int, plan: Plans) -> bool:
         """Whether the other way is faster, or may be."""
         return plan.ratio >= _LEAST_RATIO and self.gains.get(side, plan.ratio) > 1
 
@@ -122,7 +122,9 @@ def patched_logits(
     """
     ways = model.once(("patches", exact, tuple(x.shape)), Ways)
     found: list[Tensor] = []
-    for evaluated in _timed(ways, _plainly(model, x, patches, 0, exact)):
+    # Where the time it takes is known, one is enough to check the other way.
+    first = 4 if ways.plain is None else 1
+    for evaluated in _timed(ways, _plainly(model, x, patches, 0, exact, first)):
         found.append(evaluated.logits)
         yield evaluated
     done = sum(map(len, found))
@@ -131,7 +133,7 @@ def patched_logits(
             yield evaluated
             done = evaluated.stop
     if done < len(patches.tops):
-        yield from _plainly(model, x, patches, done, exact)
+        yield from _plainly(model, x, patches, done, exact, 8)
 
 
 def _timed(ways: Ways, batches: Iterator[Evaluated]) -> Iterator[Evaluated]:
@@ -201,12 +203,11 @@ def _agree(ours: Tensor, theirs: Tensor) -> bool:
 
 
 def _plainly(
-    model: Network, x: Tensor, patches: Patches, done: int, exact: bool
+    model: Network, x: Tensor, patches: Patches, done: int, exact: bool, first: int
 ) -> Iterator[Evaluated]:
     def paint(image: Tensor, index: int) -> None:
         patches.paint(image, index + done)
 
     rest = len(patches.tops) - done
-    first = 8 if done else 4
     for start, stop, logits in masked_logits(model, x, rest, paint, exact=exact, first=first):
         yield Evaluated(start + done, stop + done, logits)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from xaiwidgets.engine.incremental import Incremental
+from xaiwidgets.engine.incremental.groups import classes
 from xaiwidgets.engine.incremental.trace import UntraceableError, trace
 
 SIDE = 23
@@ -158,7 +161,10 @@ def test_random_networks(data: st.DataObject) -> None:
         net, x = net.to(memory_format=torch.channels_last), x.to(memory_format=torch.channels_last)
     patch = data.draw(st.integers(1, SIDE))
     place = st.integers(0, SIDE - 1)
-    places = data.draw(st.lists(st.tuples(place, place), min_size=2, max_size=5))
+    some = st.lists(st.tuples(place, place), min_size=2, max_size=5)
+    # So many that they are sorted into groups.
+    many = st.just([(top, left) for top in range(0, SIDE, 4) for left in range(0, SIDE, 4)])
+    places = data.draw(st.one_of(some, some, some, many))
     ours, theirs, ratio = _evaluated(net, x, patch, places)
     torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
     assert ratio >= 1 - 1e-9
@@ -172,6 +178,51 @@ def test_a_local_network_is_cheaper() -> None:
     torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
     # Windows of 6, 8, 10 and 12 pixels of a side of 40.
     assert ratio == pytest.approx(4 * 40**2 / (6**2 + 8**2 + 10**2 + 12**2))
+
+
+def test_patches_at_the_edges_are_cheaper() -> None:
+    torch.manual_seed(0)
+    layers = [
+        nn.Conv2d(2, 2, 5, padding=2),
+        nn.ReLU(),
+        nn.AvgPool2d(2),
+        nn.Conv2d(2, 3, 5, padding=2),
+    ]
+    net = nn.Sequential(*layers, nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(3, 4)).double()
+    x = torch.rand(1, 2, 40, 40, dtype=torch.float64)
+    places = [(top, left) for top in range(0, 40, 4) for left in range(0, 40, 4)]
+    random.Random(0).shuffle(places)
+    ours, theirs, ratio = _evaluated(net, x, 4, places)
+    torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+    tops, lefts = np.array(places).T
+    plans = Incremental(net, x).plan(tops, lefts, 4)
+    assert len(plans.plans) == 9
+    assert ratio == plans.ratio
+    assert plans.tail is not None
+    # Three sizes of window along each axis, by hand: 6 or 8 pixels of the first convolution's
+    # plane, and 5, 7 or 8 of the other's, which reaches twice as far into the photo.
+    first = np.array([6, *[8] * 8, 6])
+    second = np.array([5, 7, *[8] * 6, 7, 5])
+    expected = 40**2 * 2 * 2 * 25 + 20**2 * 2 * 3 * 25 + 3 * 4
+    taken = first.mean() ** 2 * 2 * 2 * 25 + second.mean() ** 2 * 2 * 3 * 25 + 3 * 4
+    assert ratio == pytest.approx(expected / taken)
+
+
+def test_classes_lose_least() -> None:
+    reach = np.array([7.0, 8, 9, 10, 11, 12, 13, 13, 12, 11, 10, 9, 8, 7])
+    for most in (1, 2, 3):
+        found = classes(reach, most)
+        lost = sum(reach[found == each].max() * (found == each).sum() for each in set(found))
+        rivals = itertools.combinations(range(8, 14), most - 1)
+        assert lost == min(
+            sum(
+                max(part) * len(part)
+                for a, b in itertools.pairwise((0, *cuts, 99))
+                if (part := [r for r in reach if a <= r < b])
+            )
+            for cuts in rivals
+        )
+    assert set(classes(np.ones(5), 3)) == {0}
 
 
 class Squeezed(nn.Module):

@@ -22,12 +22,15 @@ import torch
 from torch import Tensor
 
 from xaiwidgets.engine.batching import Batcher
-from xaiwidgets.engine.incremental.plan import Plan, make_plan
-from xaiwidgets.engine.incremental.replay import run_clean, run_windows
+from xaiwidgets.engine.incremental.groups import Plans, make_plans
+from xaiwidgets.engine.incremental.plan import Plan
+from xaiwidgets.engine.incremental.replay import run_clean, run_tail, run_windows
 from xaiwidgets.engine.incremental.trace import Graph, trace
 from xaiwidgets.engine.incremental.windows import Span, Starts, Windows, gather
 
 _MOST_PATCHES = 64
+# Groups of alike patches for which a batch is enlarged; more would delay the next picture.
+_MOST_GROUPS = 2
 # What one batch of windows may take, and what the photo's own activations may.
 _WORKING_SET = 192 << 20
 _CLEAN_SET = 512 << 20
@@ -52,19 +55,15 @@ class Incremental:
         self._clean: dict[int, Tensor] = {}
         self._batchers: dict[tuple[int, int], Batcher] = {}
 
-    def plan(self, tops: Starts, lefts: Starts, patch_size: int) -> Plan:
+    def plan(self, tops: Starts, lefts: Starts, patch_size: int) -> Plans:
         """What patches take; the first pixels of those are `tops` and `lefts`."""
-        return make_plan(self.graph, self.windows(tops, lefts, patch_size), torch.float32.itemsize)
+        spans = (
+            Span.over(starts, np.minimum(starts + patch_size, side), side)
+            for starts, side in zip((tops, lefts), self.shape[-2:], strict=True)
+        )
+        return make_plans(self.graph, Windows(*spans), torch.float32.itemsize)
 
-    def windows(self, tops: Starts, lefts: Starts, patch_size: int) -> Windows:
-        """The patches as windows; those cut off at an edge are pushed back into the photo."""
-        spans = []
-        for starts, side in zip((tops, lefts), self.shape[-2:], strict=True):
-            size = min(patch_size, side)
-            spans.append(Span(np.minimum(starts, side - size), size, side))
-        return Windows(*spans)
-
-    def clean(self, plan: Plan, x: Tensor) -> dict[int, Tensor] | None:
+    def clean(self, plan: Plans, x: Tensor) -> dict[int, Tensor] | None:
         """The photo's own activations, kept until another photo comes; `None` if too large."""
         with self._lock:
             if self._photo is None or not torch.equal(self._photo, x):
@@ -81,16 +80,16 @@ class Incremental:
         shapes = (self.graph.nodes[number].shapes[0] or () for number in nodes)
         return sum(int(np.prod(shape[1:])) * x.element_size() for shape in shapes)
 
-    def batcher(self, plan: Plan, device: torch.device, patch_size: int) -> Batcher:
+    def batcher(self, plan: Plans, device: torch.device, patch_size: int) -> Batcher:
         """What keeps the number of patches at a time."""
-        most = max(1, min(_MOST_PATCHES, _WORKING_SET // max(1, 2 * plan.window_bytes)))
+        most = self._at_once(plan) * min(len(plan.plans), _MOST_GROUPS)
         with self._lock:
             key = (patch_size, plan.window_bytes)
             return self._batchers.setdefault(key, Batcher(device, most=most))
 
     def logits(
         self,
-        plan: Plan,
+        plan: Plans,
         clean: dict[int, Tensor],
         x: Tensor,
         filling: Tensor,
@@ -109,12 +108,43 @@ class Incremental:
             start: of the first patch.
             stop: after the last patch.
         """
-        tops, lefts, side = (places[0][start:stop], places[1][start:stop], places[2])
-        windows = self.windows(tops, lefts, side)
-        patches = gather(x, windows)
-        corners = zip(tops.tolist(), lefts.tolist(), strict=True)
-        for place, (top, left) in enumerate(corners):
-            shown = filling[:, top : top + side, left : left + side]
-            row, col = top - int(windows.rows.starts[place]), left - int(windows.cols.starts[place])
-            patches[place, :, row : row + shown.shape[1], col : col + shown.shape[2]] = shown
-        return run_windows(self.graph, plan, clean, patches, start)
+        tops, lefts, side = places
+        order = np.arange(start, stop)[np.argsort(plan.group[start:stop], kind="stable")]
+        found = []
+        for group in np.unique(plan.group[start:stop]):
+            for part in self._parts(plan, order[plan.group[order] == group]):
+                chosen, at = plan.plans[group], plan.place[part]
+                patches = _shown(x, filling, chosen, at, tops[part], lefts[part], side)
+                found.append(run_windows(self.graph, chosen, clean, patches, at, plan.tail))
+        result = torch.cat(found)
+        del found
+        if plan.tail is not None:
+            # Together: late layers read far more weights than activations.
+            parts = torch.split(result, [len(part) for part in self._parts(plan, order)])
+            each = (run_tail(self.graph, plan.plans[0], clean, p, plan.tail) for p in parts)
+            result = torch.cat(list(each))
+        back = torch.from_numpy(np.argsort(order)).to(result.device)
+        return result[back]
+
+    def _parts(self, plan: Plans, patches: Starts) -> list[Starts]:
+        """So many at a time as fit."""
+        return np.array_split(patches, -(-len(patches) // self._at_once(plan)))
+
+    def _at_once(self, plan: Plans) -> int:
+        return max(1, min(_MOST_PATCHES, _WORKING_SET // max(1, 2 * plan.window_bytes)))
+
+
+def _shown(
+    x: Tensor, filling: Tensor, plan: Plan, at: Starts, tops: Starts, lefts: Starts, side: int
+) -> Tensor:
+    """The windows of the input, patches and what is beside them."""
+    given = plan.changes[0]
+    assert isinstance(given, Windows)
+    windows = given.take(at)
+    patches = gather(x, windows)
+    corners = zip(tops.tolist(), lefts.tolist(), strict=True)
+    for place, (top, left) in enumerate(corners):
+        shown = filling[:, top : top + side, left : left + side]
+        row, col = top - int(windows.rows.starts[place]), left - int(windows.cols.starts[place])
+        patches[place, :, row : row + shown.shape[1], col : col + shown.shape[2]] = shown
+    return patches

@@ -170,8 +170,11 @@ def _pad(graph: Graph, node: Node, changes: list[Change]) -> Windows | None:
     (given,) = _windows(node, changes)
     height, width = node.shapes[0][-2:]  # type: ignore[index]
     left, top = pads[0], pads[2] if len(pads) == 4 else 0
-    rows = Span(given.rows.starts + top, given.rows.size, height)
-    return Windows(rows, Span(given.cols.starts + left, given.cols.size, width))
+    return Windows(_moved(given.rows, top, height), _moved(given.cols, left, width))
+
+
+def _moved(span: Span, by: int, side: int) -> Span:
+    return Span(span.starts + by, span.size, side, span.lows + by, span.highs + by)
 
 
 def _same_size(graph: Graph, node: Node, changes: list[Change]) -> Windows | None:

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from xaiwidgets.engine.incremental.plan import CLEAN, SLIDING, Change, Plan, aten, packet, sliding
 from xaiwidgets.engine.incremental.trace import Graph, Node, Ref, fill_in
-from xaiwidgets.engine.incremental.windows import Span, Windows, gather
+from xaiwidgets.engine.incremental.windows import Span, Starts, Windows, gather
 
 Values = dict[int, Any]
 
@@ -37,32 +37,59 @@ def run_clean(graph: Graph, x: Tensor, kept: frozenset[int]) -> tuple[dict[int, 
 
 
 def run_windows(
-    graph: Graph, plan: Plan, clean: Mapping[int, Tensor], patches: Tensor, start: int
+    graph: Graph,
+    plan: Plan,
+    clean: Mapping[int, Tensor],
+    patches: Tensor,
+    places: Starts,
+    last: int | None = None,
 ) -> Tensor:
     """The logits, `(P, K)`, of the photo with each of a batch of patches.
 
     Args:
         graph: the network.
-        plan: for all the patches.
+        plan: for these patches and others like them.
         clean: outputs for the photo without a patch, of `plan.kept`.
         patches: what each shows, `(P, C, h, w)`.
-        start: place of the first one in the plan.
+        places: of these patches in the plan, `(P,)`.
+        last: give this operation's output instead, and end there.
     """
-    count = len(patches)
-    values: Values = {0: patches}
-    changes: dict[int, Change] = {}
-    for number, node in enumerate(graph.nodes):
-        change = plan.changes[number]
+    changes = {
+        number: change.take(places) if isinstance(change, Windows) else change
+        for number, change in enumerate(plan.changes[: None if last is None else last + 1])
+    }
+    return _run(graph, changes, clean, {0: patches}, 0, len(patches))
+
+
+def run_tail(
+    graph: Graph, plan: Plan, clean: Mapping[int, Tensor], value: Tensor, after: int
+) -> Tensor:
+    """The logits, from the output `value`, `(P, ...)`, of operation `after`.
+
+    What comes later must depend on it alone, and change everywhere.
+    """
+    return _run(graph, dict(enumerate(plan.changes)), clean, {after: value}, after, len(value))
+
+
+def _run(
+    graph: Graph,
+    changes: dict[int, Change],
+    clean: Mapping[int, Tensor],
+    values: Values,
+    first: int,
+    count: int,
+) -> Tensor:
+    """The output of the last operation that `changes` names; `first` is given in `values`."""
+    last = len(changes) - 1
+    for number in range(first + 1, last + 1):
+        node, change = graph.nodes[number], changes[number]
         if isinstance(change, Windows):
-            change = change.part(start, start + count)
-        changes[number] = change
-        if number and change != CLEAN:
-            if isinstance(change, Windows):
-                values[number] = _windowed(node, change, changes, values, clean)
-            else:
-                values[number] = _everywhere(node, changes, values, clean, count)
-        _forget(graph, number, values, frozenset())
-    output: Tensor = _part(values[graph.output.node], graph.output.part)
+            values[number] = _windowed(node, change, changes, values, clean)
+        elif change != CLEAN:
+            values[number] = _everywhere(node, changes, values, clean, count)
+        _forget(graph, number, values, frozenset((last,)))
+    found = graph.output if last == len(graph.nodes) - 1 else Ref(last)
+    output: Tensor = _part(values[found.node], found.part)
     return output
 
 
@@ -109,8 +136,9 @@ def _everywhere(
 
 def _whole(value: Tensor, change: Windows, clean: Tensor) -> Tensor:
     zeros = np.zeros_like(change.rows.starts)
-    rows = Span(zeros, change.rows.side, change.rows.side)
-    cols = Span(zeros, change.cols.side, change.cols.side)
+    rows, cols = (
+        Span.over(zeros, zeros + axis.side, axis.side) for axis in (change.rows, change.cols)
+    )
     return gather(clean, Windows(rows, cols), changed=value, where=change)
 
 

@@ -1,7 +1,9 @@
 """Windows of planes: which part of a layer's output a patch can change.
 
-A batch of patches has one window of one size each, at places of their own. Windows never leave
-their plane; one that would is pushed back, so that it may hold more than what changes, never less.
+A group of patches has one window of one size each, at places of their own. What changes may be
+less, at the edges of the plane for one: its extent is followed beside the window, so that windows
+grow by what changes and not by each other. Windows never leave their plane; one that would is
+pushed back. They may hold more than what changes, never less.
 """
 
 from __future__ import annotations
@@ -18,16 +20,32 @@ Starts = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Span:
-    """Windows along one axis of a plane of `side` pixels: from `starts`, `(P,)`, `size` pixels."""
+    """Windows along one axis of a plane.
+
+    Attributes:
+        starts: their first pixels, `(P,)`.
+        size: pixels of each.
+        side: pixels of the plane.
+        lows: first pixels that change, `(P,)`.
+        highs: after the last pixels that change, `(P,)`.
+    """
 
     starts: Starts
     size: int
     side: int
+    lows: Starts
+    highs: Starts
 
-    @property
-    def whole(self) -> bool:
-        """Whether nothing of the axis is left out."""
-        return self.size == self.side
+    @classmethod
+    def over(cls, lows: Starts, highs: Starts, side: int) -> Span:
+        """The smallest windows of one size that hold what changes."""
+        size = max(1, int((highs - lows).max()))
+        return cls(np.clip(lows, 0, side - size), size, side, lows, highs)
+
+    def take(self, places: Starts) -> Span:
+        """Those of some of the patches."""
+        lows, highs = self.lows[places], self.highs[places]
+        return Span(self.starts[places], self.size, self.side, lows, highs)
 
 
 @dataclass(frozen=True)
@@ -46,23 +64,24 @@ class Sliding:
 
     def forward(self, span: Span, side: int) -> Span:
         """The outputs, of `side` in all, that see any of `span`."""
-        size = min(side, (span.size - 1 + self.reach - 1) // self.stride + 1)
-        first = -(-(span.starts + self.padding - self.reach + 1) // self.stride)
-        return Span(np.clip(first, 0, side - size), size, side)
+        first = -(-(span.lows + self.padding - self.reach + 1) // self.stride)
+        last = (span.highs - 1 + self.padding) // self.stride
+        lows = np.clip(first, 0, side)
+        # A stride can step over all that changes: then nothing does.
+        return Span.over(lows, np.maximum(np.minimum(last + 1, side), lows), side)
 
     def backward(self, span: Span, side: int) -> Span:
         """The inputs that the outputs of `span` see; they may stand outside of the plane."""
         size = (span.size - 1) * self.stride + self.reach
-        return Span(span.starts * self.stride - self.padding, size, side)
+        starts = span.starts * self.stride - self.padding
+        return Span(starts, size, side, starts, starts + size)
 
 
 def joined(spans: list[Span]) -> Span:
     """The smallest windows that hold those of all `spans`."""
-    side = spans[0].side
-    low = np.min([span.starts for span in spans], axis=0)
-    high = np.max([span.starts + span.size for span in spans], axis=0)
-    size = min(side, int((high - low).max()))
-    return Span(np.minimum(low, side - size), size, side)
+    lows = np.min([span.lows for span in spans], axis=0)
+    highs = np.max([span.highs for span in spans], axis=0)
+    return Span.over(lows, highs, spans[0].side)
 
 
 @dataclass(frozen=True)
@@ -82,18 +101,19 @@ class Windows:
         """Part of the plane that one window is."""
         return self.area / (self.rows.side * self.cols.side)
 
-    def part(self, start: int, stop: int) -> Windows:
-        """Those of the patches from `start` to `stop`."""
-        return Windows(_part(self.rows, start, stop), _part(self.cols, start, stop))
+    def take(self, places: Starts) -> Windows:
+        """Those of some of the patches."""
+        return Windows(self.rows.take(places), self.cols.take(places))
+
+    def only(self, places: Starts) -> Windows:
+        """The smallest windows for some of the patches."""
+        axes = (axis.take(places) for axis in (self.rows, self.cols))
+        return Windows(*(Span.over(axis.lows, axis.highs, axis.side) for axis in axes))
 
     def same_place(self, other: Windows) -> bool:
         """Whether these are the very windows of `other`."""
         pairs = ((self.rows, other.rows), (self.cols, other.cols))
         return all(a.size == b.size and np.array_equal(a.starts, b.starts) for a, b in pairs)
-
-
-def _part(span: Span, start: int, stop: int) -> Span:
-    return Span(span.starts[start:stop], span.size, span.side)
 
 
 def gather(
