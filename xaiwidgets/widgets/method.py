@@ -36,7 +36,14 @@ class About:
     """What is explained: a task, and a key that tells its photo."""
 
     task: Task
-    photo_key: Hashable
+    photo: Hashable
+
+    @property
+    def photo_key(self) -> Hashable:
+        """Equal where the network's answers are: for any classes of a photo, but for what is read
+        off the network's output each has its own."""
+        goal = self.task.score
+        return (self.photo, goal.key) if goal.kind == "output" else self.photo
 
     def key(self, params: dict[str, Any]) -> Hashable:
         """Equal for equal explanations."""

@@ -101,8 +101,7 @@ class Occlusion(MethodWidget, method="occlusion"):
 
 def _scores_key(about: About, params: dict[str, Any]) -> Hashable:
     places = tuple(fingerprint(params[name]) for name in ("patch_size", "stride", "fill"))
-    goal = about.task.score
-    return ("scores", about.photo_key, goal.key if goal.kind == "output" else None, places)
+    return ("scores", about.photo_key, places)
 
 
 def _color(fill: torch.Tensor) -> list[int] | None:
