@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from xaiwidgets.explanation import Explanation, explain, explaining
     from xaiwidgets.inside.deep_dream import Dream, deep_dream
     from xaiwidgets.model import Model
+    from xaiwidgets.region import Region
     from xaiwidgets.samples import load, photo, photos
+    from xaiwidgets.targets import Difference
     from xaiwidgets.widgets.deep_dream import DeepDream
     from xaiwidgets.widgets.integrated_gradients import IntegratedGradients
     from xaiwidgets.widgets.occlusion import Occlusion
@@ -30,11 +32,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DeepDream",
+    "Difference",
     "Dream",
     "Explanation",
     "IntegratedGradients",
     "Model",
     "Occlusion",
+    "Region",
     "SmoothGrad",
     "__version__",
     "deep_dream",
@@ -51,6 +55,8 @@ _HOME = {
     "Explanation": "explanation",
     "explain": "explanation",
     "explaining": "explanation",
+    "Difference": "targets",
+    "Region": "region",
     "Dream": "inside.deep_dream",
     "deep_dream": "inside.deep_dream",
     "Model": "model",

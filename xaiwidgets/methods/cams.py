@@ -20,6 +20,7 @@ from torch.nn import functional
 
 from xaiwidgets.engine.head import At, Head, gradients_at
 from xaiwidgets.engine.places import Place, last_place, named_place
+from xaiwidgets.goals import RegionGoal
 from xaiwidgets.methods.estimate import Estimate, Task
 from xaiwidgets.methods.params import Layer
 
@@ -47,13 +48,15 @@ class LayerMap:
 
 
 def place_of(task: Task, layer: str | None) -> Place:
-    """The layer of that name, or the last one with spatial extent.
+    """The layer of that name, or the last one with spatial extent; before the scores of a region.
 
     Raises:
         ValueError: for a layer that is not there or cannot be shown as a map.
     """
     if layer is None:
-        return last_place(task.model, task.x, exact=task.exact)
+        # Of a segmentation network the last map of all is that of the scores themselves.
+        scores = task.score.classes if isinstance(task.score, RegionGoal) else None
+        return last_place(task.model, task.x, exact=task.exact, scores=scores)
     return named_place(task.model, task.x, layer, exact=task.exact)
 
 

@@ -55,6 +55,13 @@ _MODULES = (
     "perceptual_ball",
 )
 _known: dict[str, MethodSpec] = {}
+TARGETS = {
+    "class": "one class",
+    "classes": "a list of classes",
+    "difference": "a difference of classes",
+    "output": "a region or a callable",
+}
+"""Kinds of targets, see `targets.kind_of`, and what they are called."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +78,7 @@ class MethodSpec:
         parameters: by name, in order.
         widget: name of its widget class.
         function: the method itself.
+        targets: kinds of targets that it is defined for.
     """
 
     name: str
@@ -82,6 +90,17 @@ class MethodSpec:
     parameters: dict[str, Parameter]
     function: Function
     widget: str
+    targets: tuple[str, ...] = tuple(TARGETS)
+
+    def check_target(self, kind: str) -> None:
+        """Raise a ValueError for a kind of target that the method is not defined for."""
+        if kind not in self.targets:
+            allowed = " or ".join(TARGETS[each] for each in self.targets)
+            raise ValueError(
+                f"{self.title} is defined for {allowed}, not for {TARGETS[kind]}. Choose another "
+                "target, or another method; gradients, class activation maps, occlusion and RISE "
+                "take any target."
+            )
 
     def __repr__(self) -> str:
         parameters = ", ".join(f"{p.name}={p.default!r}" for p in self.parameters.values())
@@ -89,7 +108,14 @@ class MethodSpec:
 
 
 def method(
-    *, title: str, family: str, paper: str, url: str, needs: str, widget: str = ""
+    *,
+    title: str,
+    family: str,
+    paper: str,
+    url: str,
+    needs: str,
+    widget: str = "",
+    targets: tuple[str, ...] = tuple(TARGETS),
 ) -> Callable[[Function], Function]:
     """Register the function below as the method of its name.
 
@@ -101,6 +127,7 @@ def method(
         _known[name] = MethodSpec(
             *(name, title, family, paper, url, needs, read_parameters(function), function),
             widget or _camel(title),
+            targets,
         )
         return function
 
