@@ -6,6 +6,7 @@ import ctypes
 import gc
 import os
 import platform
+import statistics
 import threading
 import time
 from collections.abc import Callable
@@ -42,6 +43,19 @@ def interleaved(calls: list[Callable[[], T]], device: torch.device, repeats: int
             elif found.seconds < best[index].seconds:
                 best[index] = Measured(found.value, found.seconds, best[index].mebibytes)
     return best
+
+
+def medians(calls: list[Callable[[], T]], device: torch.device, repeats: int) -> list[Measured[T]]:
+    """Measure the calls in turn, `repeats` times over; the median time, the highest memory."""
+    rounds = [[measured(call, device) for call in calls] for _ in range(repeats)]
+    return [
+        Measured(
+            found[0].value,
+            statistics.median(each.seconds for each in found),
+            max(each.mebibytes for each in found),
+        )
+        for found in zip(*rounds, strict=True)
+    ]
 
 
 def measured(call: Callable[[], T], device: torch.device) -> Measured[T]:

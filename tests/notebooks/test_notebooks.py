@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,11 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+import xaiwidgets as xai
+from xaiwidgets.widgets.running import RunningWidget
+
 FOLDER = Path(__file__).parents[2] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
-WIDGETS = {"IntegratedGradients", "SmoothGrad", "Occlusion", "DeepDream"}
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -26,11 +29,22 @@ def test_runs(path: Path, tmp_path: Path) -> None:
         for output in cell.get("outputs", [])
         if "data" in output
     )
-    for widget in WIDGETS:
-        assert f"{widget}(" in texts
+    widgets = _widgets(notebook)
+    assert len(widgets) >= 3
+    for widget in widgets:
+        assert f"{widget.__name__}(" in texts
     states = notebook.metadata.widgets["application/vnd.jupyter.widget-state+json"]["state"]
     kinds = {state["state"].get("_kind") for state in states.values()}
-    assert {"integrated_gradients", "smoothgrad", "occlusion", "deep_dream"} <= kinds
+    assert {widget._kind_name for widget in widgets} <= kinds
+    errors = [state["state"].get("error") for state in states.values()]
+    assert not any(errors)
+
+
+def _widgets(notebook: Any) -> set[type[Any]]:
+    """The widget classes that a notebook makes."""
+    code = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
+    found = {getattr(xai, name) for name in re.findall(r"xai\.([A-Z]\w+)\(", code)}
+    return {each for each in found if issubclass(each, RunningWidget)}
 
 
 def test_there_are_some() -> None:

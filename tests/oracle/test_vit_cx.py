@@ -17,8 +17,7 @@ from tests.oracle.black_box import small_task
 from tests.toys import Functional, InPlace, noise, toy_model
 from xaiwidgets.explanation import estimates, make_task
 from xaiwidgets.methods.estimate import Task, last_of
-from xaiwidgets.methods.feature_maps import late_maps
-from xaiwidgets.methods.vit_cx import clustered
+from xaiwidgets.methods.vit_cx import clustered, features, place_of_features
 from xaiwidgets.model import Model
 
 SIDE = 32
@@ -89,8 +88,9 @@ def _masks(maps: Tensor, distance: float) -> dict[frozenset[int], Tensor]:
 def test_the_authors_steps(name: str, kind: str) -> None:
     task, distance, sigma = _task(name), 0.08, 0.3
     masks = list(_masks(_features(task, name), distance).values())
-    made = clustered(late_maps(task).maps, (SIDE, SIDE), distance)
-    assert 1 < len(masks) == len(made) <= len(late_maps(task).maps)
+    maps = features(task, place_of_features(task))
+    made = clustered(maps, (SIDE, SIDE), distance)
+    assert 1 < len(masks) == len(made) <= len(maps)
     large = _enlarge(made)
     # Noise goes with the number of a mask, so the order is ours; the masks are theirs.
     order = [min(masks, key=lambda m: float((m - one).abs().max())) for one in large]
@@ -117,7 +117,8 @@ def test_the_authors_steps(name: str, kind: str) -> None:
 @pytest.mark.parametrize("name", MAKERS)
 def test_features_are_found_and_lie_on_the_grid(name: str) -> None:
     task = _task(name)
-    torch.testing.assert_close(late_maps(task).maps, _features(task, name), rtol=0, atol=1e-12)
+    maps = features(task, place_of_features(task))
+    torch.testing.assert_close(maps, _features(task, name), rtol=0, atol=1e-12)
 
 
 def test_another_class_costs_nothing() -> None:
@@ -152,7 +153,7 @@ def test_masks_by_hand() -> None:
 def test_what_has_no_features() -> None:
     flat = nn.Sequential(nn.Flatten(), nn.Linear(12, 3))
     model = Model(flat, preprocess={"mean": [0.5] * 3, "std": [0.5] * 3, "size": 2}, device="cpu")
-    with pytest.raises(ValueError, match="looked at: nothing, as no layer has"):
+    with pytest.raises(ValueError, match="no layer with spatial extent"):
         xai.explain(model, torch.rand(3, 2, 2), "vit_cx")
 
     class Dead(Functional):
@@ -165,35 +166,62 @@ def test_what_has_no_features() -> None:
     with pytest.raises(ValueError, match="the same everywhere"):
         xai.explain(toy_model(net), noise(), "vit_cx")
 
-    class Flat(Functional):
-        """Maps that do not have the shape of the photo."""
 
+def test_maps_of_another_shape_than_the_photo() -> None:
+    """A convolution's map lies on the photo however its two strides differ."""
+
+    class Flat(Functional):
         def __init__(self) -> None:
             super().__init__()
             self.first = nn.Conv2d(3, 8, 3, stride=(1, 5), padding=1)
             self.fill()
 
-    with pytest.raises(ValueError, match='looked at: "second"'):
-        xai.explain(toy_model(Flat()), noise(), "vit_cx")
+    task = make_task(toy_model(Flat(), dtype=torch.float64), noise())
+    net: Any = task.model.net
+    with torch.no_grad():
+        expected = net.second(net.norm(net.first(task.x)).relu()).relu()[0]
+    found = features(task, place_of_features(task))
+    assert found.shape[1:] == (16, 4)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+
+
+def test_another_layer() -> None:
+    """By name, as it is, and what is made of its maps."""
+    task = _task("cnn")
+    net: Any = task.model.net
+    with torch.no_grad():
+        maps = net.norm(net.first(task.x))[0]
+    assert float(maps.min()) < 0
+    place = place_of_features(task, "norm")
+    torch.testing.assert_close(features(task, place), maps, rtol=0, atol=1e-12)
+    early = last_of(estimates(task, "vit_cx", {"layer": "norm"}))
+    assert early.diagnostics["features"] == len(maps)
+    assert early.detail.grids.shape[1:] == maps.shape[1:]
+    assert not torch.equal(early.value, last_of(estimates(task, "vit_cx", {})).value)
+    with pytest.raises(ValueError, match="no layer"):
+        list(estimates(task, "vit_cx", {"layer": "nowhere"}))
 
 
 @pytest.mark.parametrize(
     ("name", "layer", "shape"),
     [
-        ("efficientnet_lite0", "_bn1", (1280, 2, 2)),
+        ("efficientnet_lite0", "_swish", (1280, 2, 2)),
         ("resnet18", "layer4", (512, 2, 2)),
         ("googlenet", "inception5b", (1024, 2, 2)),
     ],
 )
 def test_the_layer_that_is_chosen(name: str, layer: str, shape: tuple[int, ...]) -> None:
-    found = late_maps(small_task(name))
-    assert (found.layer, found.maps.shape) == (layer, shape)
-    modules, outputs = dict(small_task(name).model.net.named_modules()), []
+    task = small_task(name)
+    place = place_of_features(task)
+    found = features(task, place)
+    assert (place.name, found.shape) == (layer, shape)
+    modules, outputs = dict(task.model.net.named_modules()), []
     handle = modules[layer].register_forward_hook(lambda *args: outputs.append(args[2].clone()))
     with torch.no_grad():
-        small_task(name).model.net(small_task(name).x)
+        task.model.net(task.x)
     handle.remove()
-    torch.testing.assert_close(found.maps, outputs[0][0].relu(), rtol=1e-9, atol=1e-12)
+    # Of the last use: EfficientNet has one activation for its first and its last convolution.
+    torch.testing.assert_close(found, outputs[-1][0], rtol=1e-9, atol=1e-12)
 
 
 class Tokens(nn.Module):
@@ -229,6 +257,7 @@ def test_extra_tokens_wherever_they_are(before: int, behind: int) -> None:
     task = make_task(model, noise(40))
     with torch.no_grad():
         expected = model.net.norm1(model.net.patch(task.x)[0].flatten(1).T)  # type: ignore[operator]
-    found = late_maps(task)
-    assert found.layer == "norm1"
-    torch.testing.assert_close(found.maps, expected.T.reshape(12, 4, 4), rtol=0, atol=1e-12)
+    place = place_of_features(task)
+    assert place.name == "norm1"
+    found = features(task, place)
+    torch.testing.assert_close(found, expected.T.reshape(12, 4, 4), rtol=0, atol=1e-12)

@@ -48,6 +48,37 @@ def is_closed(node: Node) -> bool:
     return own or "jit" in node.name() or "Compiled" in node.name()
 
 
+MOVES = names(
+    """
+    view unsafe_view reshape_alias alias as_strided clone copy_slices copy_backwards to_copy
+    transpose permute t unsqueeze squeeze expand repeat select slice split split_with_sizes unbind
+    cat stack index index_select gather masked_fill roll flip rot90 constant_pad_nd unfold im2_col
+    reflection_pad1d reflection_pad2d reflection_pad3d replication_pad1d replication_pad2d
+    replication_pad3d pixel_shuffle pixel_unshuffle diagonal channel_shuffle movedim narrow detach
+    native_channel_shuffle repeat_interleave
+    """
+)
+"""Operations that only move values about, so that whatever is sent back moves the same way."""
+SELECTS = names(
+    """
+    max_pool2_dwith_indices max_pool3_dwith_indices adaptive_max_pool2_d adaptive_max_pool3_d amax
+    max
+    """
+)
+"""Operations that pick the largest value, which is all that something is sent back to."""
+
+
+def unserved(root: Tensor, served: frozenset[str]) -> dict[str, int]:
+    """Operations that neither a rule nor `served` covers, and how many there are of each."""
+    found: dict[str, int] = {}
+    for node in nodes(root):
+        name = operation(node)
+        if is_ruled(node) or name == "accumulate_grad" or (name in served and not is_closed(node)):
+            continue
+        found[name] = found.get(name, 0) + 1
+    return found
+
+
 def sources(node: Node) -> int:
     """How many of its inputs depend on the image."""
     return sum(below is not None for below, _ in node.next_functions)

@@ -100,19 +100,86 @@ _know("clamp", "input min max", ["clamp", "clip"], torch.clamp)
 _know("clamp", "input min", ["clamp_min"], torch.clamp)
 _know("clamp", "input max", ["clamp_max"], torch.clamp)
 for _name in ("conv1d", "conv2d", "conv3d"):
+    _know(_name, "input weight bias stride padding dilation groups", [_name], getattr(torch, _name))
     _know(
-        _name,
-        "input weight bias stride padding dilation groups",
-        [_name],
-        getattr(torch, _name),
+        _name.replace("conv", "conv_transpose"),
+        "input weight bias stride padding output_padding groups dilation",
+        [_name.replace("conv", "conv_transpose")],
+        getattr(torch, _name.replace("conv", "conv_transpose")),
     )
-for _name in ("max_pool1d", "max_pool2d", "max_pool3d"):
+_know("linear", "input weight bias", ["linear"], F.linear)
+for _name in ("matmul", "mm", "bmm"):
+    _know("matmul", "input other", [_name], torch.matmul)
+_know("matmul", "input other", ["__matmul__"], torch.matmul)
+_know("einsum", "equation input other", ["einsum"], torch.einsum)
+for _name in ("add", "sub", "mul", "div"):
+    _spelled = [_name, f"__{_name}__", f"__i{_name}__", f"__r{_name}__"]
+    # Those that turn the operands around are another operation.
+    _spelled = _spelled[: 4 if _name in ("add", "mul") else 3]
+    _know(_name, "input other", _spelled, getattr(torch, _name))
+_know("sub", "input other", ["subtract"], torch.sub)
+_know("mul", "input other", ["multiply"], torch.mul)
+_know("div", "input other", ["divide", "true_divide", "__truediv__", "__itruediv__"], torch.div)
+_know("rsub", "input other", ["rsub", "__rsub__"], torch.rsub)
+_know("neg", "input", ["neg", "negative", "__neg__"], torch.neg)
+for _name in ("mean", "sum"):
+    _know(_name, "input dim keepdim dtype", [_name], getattr(torch, _name))
+for _name in ("1d", "2d", "3d"):
     _know(
-        _name,
+        f"max_pool{_name}",
         "input kernel_size stride padding dilation ceil_mode return_indices",
-        [_name, f"{_name}_with_indices"],
-        getattr(F, _name),
+        [f"max_pool{_name}", f"max_pool{_name}_with_indices"],
+        getattr(F, f"max_pool{_name}"),
     )
+    _know(
+        f"adaptive_max_pool{_name}",
+        "input output_size return_indices",
+        [f"adaptive_max_pool{_name}", f"adaptive_max_pool{_name}_with_indices"],
+        getattr(F, f"adaptive_max_pool{_name}"),
+    )
+    _know(
+        "avg_pool",
+        "input kernel_size stride padding ceil_mode count_include_pad divisor_override",
+        [f"avg_pool{_name}"],
+        getattr(F, f"avg_pool{_name}"),
+    )
+    _pool = f"adaptive_avg_pool{_name}"
+    _know("adaptive_avg_pool", "input output_size", [_pool], getattr(F, _pool))
+_know(
+    "interpolate",
+    "input size scale_factor mode align_corners recompute_scale_factor antialias",
+    ["interpolate"],
+    F.interpolate,
+)
+_know("amax", "input dim keepdim", ["amax"], torch.amax)
+_know("pow", "input exponent", ["pow", "__pow__"], torch.pow)
+_know("softmax", "input dim dtype", ["softmax"], torch.softmax)
+_KNOWN[F.softmax] = _Known("softmax", F.softmax, ("input", "dim", "_stacklevel", "dtype"), False)
+_know(
+    "batch_norm",
+    "input running_mean running_var weight bias training momentum eps",
+    ["batch_norm"],
+    F.batch_norm,
+)
+_know("layer_norm", "input normalized_shape weight bias eps", ["layer_norm"], F.layer_norm)
+_know("rms_norm", "input normalized_shape weight eps", ["rms_norm"], F.rms_norm)
+_know("group_norm", "input num_groups weight bias eps", ["group_norm"], F.group_norm)
+_know("normalize", "input p dim eps", ["normalize"], F.normalize)
+_know(
+    "attention",
+    "query key value attn_mask dropout_p is_causal scale enable_gqa",
+    ["scaled_dot_product_attention"],
+    F.scaled_dot_product_attention,
+)
+_know(
+    "multi_head_attention",
+    "query key value embed_dim_to_check num_heads in_proj_weight in_proj_bias bias_k bias_v "
+    "add_zero_attn dropout_p out_proj_weight out_proj_bias training key_padding_mask need_weights "
+    "attn_mask use_separate_proj_weight q_proj_weight k_proj_weight v_proj_weight static_k "
+    "static_v average_attn_weights is_causal",
+    ["multi_head_attention_forward"],
+    F.multi_head_attention_forward,
+)
 
 
 def read_call(function: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:

@@ -3,7 +3,7 @@
     R_i(x) = - integral over sigma from 0 to sigma_max of  d S_c(z) / dz_i * d z_i / d sigma
 
 with z = x(sigma), the photo under a Gaussian blur. Xu, Venugopalan, Sundararajan, "Attribution in
-Scale and Space", 2020 (arXiv 2004.03383), eq. 6. No baseline has to be chosen, and the path
+Scale and Space", 2020 (arXiv 2004.03383). No baseline has to be chosen, and the path
 introduces no features that the photo does not have.
 
 Details of our own: edges are mirrored, so that no dark frame appears; d x / d sigma is the exact

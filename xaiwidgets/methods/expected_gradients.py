@@ -3,7 +3,7 @@
     R_i(x) = E over b ~ D, alpha ~ U(0, 1) of  (x_i - b_i) d S_c(b + alpha (x - b)) / dx_i
 
 Erion, Janizek, Sturmfels, Lundberg, Lee, "Improving performance of deep learning models with
-axiomatic attribution priors and expected gradients", 2021 (arXiv 1906.10670), eq. 3; shap calls it
+axiomatic attribution priors and expected gradients", 2021 (arXiv 1906.10670); shap calls it
 GradientExplainer, Captum GradientShap. One sample is one pair of a baseline and an alpha, so that
 the cost does not depend on the number of baselines. The baseline is drawn at random; the alphas
 follow the golden ratio from a random start, which covers the path more evenly than drawing does.

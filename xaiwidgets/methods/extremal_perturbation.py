@@ -4,7 +4,7 @@
     m_a = argmin over smooth m of  S_c((1 - m) x) + lambda || vecsort(m) - r_a ||^2     (delete)
 
 Fong, Patrick, Vedaldi, "Understanding Deep Networks via Extremal Perturbations and Smooth Masks",
-2019 (arXiv 1910.08485), eq. 2 to 9. vecsort sorts the mask's pixels; r_a is zeros and then ones, a
+2019 (arXiv 1910.08485). vecsort sorts the mask's pixels; r_a is zeros and then ones, a
 the share of ones, so the mask becomes 0 or 1 with just that area and no weight has to be tuned. m x
 blurs the photo where the mask is low; smooth masks are maxima of soft disks (`smooth_masks`). As in
 the paper, masks start at one half, lambda starts at 300 and grows by 1.0035 an iteration over 800

@@ -3,7 +3,7 @@
     R_i(x) = integral along the path of  d S_c(x) / dx_i  dx_i
 
 Kapishnikov, Venugopalan, Avci, Wedin, Terry, Bolukbasi, "Guided Integrated Gradients: an Adaptive
-Path Method for Removing Noise", 2021 (arXiv 2106.09788), eq. 6 and algorithm 1. In each of equal
+Path Method for Removing Noise", 2021 (arXiv 2106.09788), algorithm 1. In each of equal
 steps (equal in the L1 distance that is left to the photo) only the share `fraction` of the inputs
 with the smallest absolute gradient moves on, so that large gradients on the way, which are mostly
 noise, are passed late and quickly.
@@ -11,7 +11,7 @@ noise, are passed late and quickly.
 Each input's way is measured by alpha_i from 0 (baseline) to 1 (photo). None may be more than
 `max_dist` before or behind the straight line, which replaces the paper's anchors in its authors'
 later practice; `anchors` are points of the straight line that every input meets at the same time,
-as in the paper's section 3.4. Either keeps the path near; max_dist = 0 is the straight line. A step
+as in the paper. Either keeps the path near; max_dist = 0 is the straight line. A step
 takes the gradient where it begins, as in the paper, so completeness holds in the limit of many
 steps, and the gap is reported.
 """

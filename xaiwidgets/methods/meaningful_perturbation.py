@@ -6,7 +6,7 @@
 where P(x; m) = M x + (1 - M) r blends the photo with a reference r, M is the mask m of 28 x 28
 cells upsampled by a Gaussian, and x_t is the photo moved by a random t of a few pixels. Fong,
 Vedaldi, "Interpretable Explanations of Black Boxes by Meaningful Perturbation", 2017 (arXiv
-1704.03296), eq. 3, 4 and sec. 4.3: Adam with rate 0.1; f_c the probability; l1 = 1e-4,
+1704.03296): Adam with rate 0.1; f_c the probability; l1 = 1e-4,
 tv = 1e-2 and power 3; it begins with the smallest centered disk that has 99 % of the effect.
 
 Details of our own: the paper's norms are sums over 28 x 28 cells, and other sizes are scaled to

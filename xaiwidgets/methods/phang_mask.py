@@ -6,7 +6,7 @@
     L_in = -log p_c,   L_out = -entropy of p  (or log p_c)
 
 Phang, Park, Geras, "Investigating and Simplifying Masking-based Saliency Methods for Model
-Interpretability", 2020 (arXiv 2010.09750), sec. 2: they find that both directions together matter
+Interpretability", 2020 (arXiv 2010.09750): they find that both directions together matter
 most, and that maximal entropy is a good aim for what is masked out. There a second network learns
 to give the masks of all photos; here the same three terms are minimized for the one photo.
 

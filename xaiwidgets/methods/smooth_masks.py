@@ -1,7 +1,7 @@
 """Masks that are smooth without being blurred: the maximum of soft disks, and what they reveal.
 
 Fong, Patrick, Vedaldi, "Understanding Deep Networks via Extremal Perturbations and Smooth Masks",
-2019 (arXiv 1910.08485), sec. 3.2.
+2019 (arXiv 1910.08485).
 """
 
 from __future__ import annotations

@@ -10,7 +10,8 @@ Gaussian noise on the part that a mask hides: the second term takes off what the
 itself. Dividing by the sum of masks corrects for pixels that many masks cover. (The authors' code
 divides by the number of masks as well, which scales the whole picture.)
 
-For convolutional networks, the features are those of the last layer with spatial extent.
+What a block's normalization hands to its last attention is the default layer; for networks without
+attention it is the last one with spatial extent.
 """
 
 from __future__ import annotations
@@ -24,10 +25,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from xaiwidgets.engine.gradients import Score
+from xaiwidgets.engine.head import activation_at
 from xaiwidgets.engine.masking import masked_logits
+from xaiwidgets.engine.places import Place, named_place
+from xaiwidgets.methods.cams import place_of
 from xaiwidgets.methods.estimate import Estimate, Task
-from xaiwidgets.methods.feature_maps import late_maps
-from xaiwidgets.methods.params import Range
+from xaiwidgets.methods.params import Layer, Range
 from xaiwidgets.methods.registry import method
 from xaiwidgets.methods.scores import ScoreKind, scored
 
@@ -74,6 +77,14 @@ class Impacts:
 def vit_cx(
     task: Task,
     *,
+    layer: Annotated[
+        str | None,
+        Layer(
+            "Layer",
+            "Whose features become masks; the default is the last before an attention, or with "
+            "spatial extent.",
+        ),
+    ] = None,
     distance: Annotated[
         float,
         Range(
@@ -98,9 +109,9 @@ def vit_cx(
     Diagnostics: `masks`, their number; `features` that they were made from.
 
     Raises:
-        ValueError: for a network without maps of features, or with constant ones.
+        ValueError: for a network or a layer without maps of features, or with constant ones.
     """
-    maps = late_maps(task).maps
+    maps = features(task, place_of_features(task, layer))
     frame = (task.x.shape[-2], task.x.shape[-1])
     grids = clustered(maps, frame, distance)
     count = len(grids)
@@ -132,6 +143,39 @@ def vit_cx(
         if found.done:
             diagnostics = {"masks": float(count), "features": float(len(maps))}
             yield Estimate(sums.map().to(logits.dtype), stop, 2 * count, diagnostics, found)
+
+
+def place_of_features(task: Task, layer: str | None = None) -> Place:
+    """The layer of that name, else the last before an attention, else that with spatial extent.
+
+    Raises:
+        ValueError: where there is none, or it cannot be shown as a map.
+    """
+    last = _before_last_attention(task) if layer is None else None
+    if last is not None:
+        try:
+            return named_place(task.model, task.x, last, exact=task.exact)
+        except ValueError:
+            # Attention to something else than a photo's patches.
+            pass
+    return place_of(task, layer)
+
+
+def features(task: Task, place: Place) -> Tensor:
+    """What a place gives, as maps `(D, h, w)`, float64, on the CPU."""
+    return activation_at(task.model, task.x, place).double().cpu()
+
+
+def _before_last_attention(task: Task) -> str | None:
+    norms: dict[str | None, str] = {}
+    found: str | None = None
+    for layer in task.model.layers():
+        if "Norm" in layer.type and layer.output_shape is not None:
+            norms[layer.parent] = layer.name
+        elif "Attention" in layer.type:
+            # Of the same block: where it is normalized afterwards, there is none before.
+            found = norms.get(layer.parent, found)
+    return found
 
 
 class _Sums:
@@ -175,8 +219,8 @@ def clustered(maps: Tensor, frame: tuple[int, int], distance: float) -> Tensor:
     scaled = _scaled(maps.double(), frame)
     if not len(scaled):
         raise ValueError(
-            "The network's last features are the same everywhere in the photo, so no masks can be "
-            "made of them. Use rise or lime, which look at no layer."
+            "The features are the same everywhere in the photo, so no masks can be made of them. "
+            "Choose another layer, or use rise or lime, which look at no layer."
         )
     if len(scaled) == 1:
         return scaled

@@ -1,0 +1,178 @@
+"""LRP against zennit, against input x gradient, and against gradients of networks held in place."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import pytest
+import torch
+import torchvision
+import zennit.composites
+from torch import Tensor, nn
+from torch.nn import functional as F
+from zennit.canonizers import SequentialMergeBatchNorm
+from zennit.torchvision import ResNetCanonizer
+
+from tests.oracle.nets import _settle_norms, distance
+from xaiwidgets.explanation import estimates, make_task
+from xaiwidgets.methods.estimate import Task, last_of
+from xaiwidgets.model import Model
+
+SIDE = 64
+PREPROCESS = {"mean": [0.45] * 3, "std": [0.25] * 3, "size": SIDE}
+LOW, HIGH = -0.45 / 0.25, 0.55 / 0.25
+
+
+@functools.cache
+def net(name: str) -> nn.Module:
+    torch.manual_seed(3)
+    options: dict[str, Any] = {"weights": None, "num_classes": 10}
+    if name == "googlenet":
+        options |= {"aux_logits": False, "init_weights": False}
+    found: nn.Module = torchvision.models.get_model(name, **options).double()
+    if any(isinstance(module, nn.BatchNorm2d) for module in found.modules()):
+        torch.set_default_dtype(torch.float64)
+        try:
+            _settle_norms(found)
+        finally:
+            torch.set_default_dtype(torch.float32)
+    for module in found.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            # What zennit leaves of a normalization that it merged still divides by sqrt(1 + eps).
+            module.eps = 0.0
+    return found.eval()
+
+
+def task(given: nn.Module, side: int = SIDE) -> Task:
+    model = Model(given, {**PREPROCESS, "size": side}, device="cpu", dtype=torch.float64)
+    pixels = torch.rand(3, side, side, generator=torch.Generator().manual_seed(4))
+    return make_task(model, pixels)
+
+
+def ours(given: Task, **params: Any) -> Tensor:
+    return last_of(estimates(given, "lrp", params)).value
+
+
+CANONIZERS = {"resnet18": ResNetCanonizer, "vgg11_bn": SequentialMergeBatchNorm}
+COMPOSITES: dict[str, tuple[str, dict[str, Any]]] = {
+    "epsilon_plus": ("EpsilonPlus", {}),
+    "epsilon_plus_flat": ("EpsilonPlusFlat", {}),
+    "epsilon_gamma_box": ("EpsilonGammaBox", {"low": LOW, "high": HIGH}),
+    "epsilon_alpha2_beta1": ("EpsilonAlpha2Beta1", {}),
+}
+
+
+@pytest.mark.parametrize("name", ["vgg11", "vgg11_bn", "resnet18"])
+@pytest.mark.parametrize("composite", COMPOSITES)
+def test_zennit(name: str, composite: str) -> None:
+    given = task(net(name))
+    theirs, options = COMPOSITES[composite]
+    canonizers = [CANONIZERS[name]()] if name in CANONIZERS else []
+    made = getattr(zennit.composites, theirs)(canonizers=canonizers, **options)
+    x = given.x.clone().requires_grad_()
+    with made.context(net(name)) as modified:
+        logits = modified(x)
+        start = torch.zeros_like(logits)
+        start[0, given.target] = logits[0, given.target].detach()
+        (expected,) = torch.autograd.grad(logits, x, start)
+    assert distance(ours(given, composite=composite), expected) < 1e-8
+
+
+@pytest.mark.parametrize("name", ["resnet18", "googlenet", "densenet121", "vgg11"])
+def test_epsilon_zero_is_input_x_gradient(name: str) -> None:
+    given = task(net(name))
+    expected = last_of(estimates(given, "input_x_gradient", {})).value
+    assert distance(ours(given, composite="epsilon", epsilon=0), expected) < 1e-8
+
+
+# --- attention: where every activation is held as a factor, input x gradient is LRP with epsilon 0
+
+
+def _half(a: Tensor, b: Tensor) -> Tensor:
+    return (a.detach() @ b + a @ b.detach()) / 2
+
+
+def _norm(x: Tensor, module: nn.LayerNorm) -> Tensor:
+    centered = x - x.mean(-1, keepdim=True)
+    spread = (centered.square().mean(-1, keepdim=True) + module.eps).sqrt().detach()
+    return centered / spread * module.weight + module.bias
+
+
+def _gelu(x: Tensor) -> Tensor:
+    return x * (F.gelu(x) / x).detach()
+
+
+def _held_vit(vit: Any, x: Tensor) -> Tensor:
+    tokens = vit.conv_proj(x).flatten(2).transpose(1, 2)
+    tokens = torch.cat([vit.class_token.expand(len(x), -1, -1), tokens], 1)
+    tokens = tokens + vit.encoder.pos_embedding
+    for block in vit.encoder.layers:
+        attention = block.self_attention
+        heads = attention.num_heads
+        given = _norm(tokens, block.ln_1)
+        projected = F.linear(given, attention.in_proj_weight, attention.in_proj_bias)
+        query, key, value = (
+            part.unflatten(-1, (heads, -1)).transpose(1, 2) for part in projected.chunk(3, -1)
+        )
+        scores = _half(query * query.shape[-1] ** -0.5, key.transpose(-2, -1))
+        together = _half(scores.softmax(-1), value).transpose(1, 2).flatten(2)
+        tokens = tokens + attention.out_proj(together)
+        given = _norm(tokens, block.ln_2)
+        tokens = tokens + block.mlp[3](_gelu(block.mlp[0](given)))
+    return vit.heads(_norm(tokens, vit.encoder.ln)[:, 0])
+
+
+@pytest.mark.parametrize("layers", [1, 3])
+def test_vision_transformer(layers: int) -> None:
+    torch.manual_seed(5)
+    vit = torchvision.models.VisionTransformer(
+        image_size=32, patch_size=8, num_layers=layers, num_heads=2, hidden_dim=16, mlp_dim=24,
+        num_classes=6,
+    ).double()  # fmt: skip
+    for parameter in vit.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    vit.eval()
+    given = task(vit, 32)
+    x = given.x.clone().requires_grad_()
+    logits = _held_vit(vit, x)
+    torch.testing.assert_close(logits, vit(given.x))
+    expected = x * torch.autograd.grad(logits[0, given.target], x)[0]
+    assert distance(ours(given, composite="epsilon", epsilon=0), expected) < 1e-8
+
+
+class Gated(nn.Module):
+    """Squeeze and excitation, average pooling and a group normalization."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.gate = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 1)
+        self.norm, self.last = nn.GroupNorm(2, 8), nn.Linear(8, 5)
+
+    def forward(self, x: Tensor, held: bool = False) -> Tensor:
+        x = F.avg_pool2d(F.relu(self.first(x)), 2)
+        z = self.gate(x.mean((2, 3), keepdim=True))
+        if held:
+            gate = z * (torch.sigmoid(z) / z).detach()
+            x = (x * gate.detach() + x.detach() * gate) / 2
+            groups = x.reshape(len(x), 2, -1)
+            centered = groups - groups.mean(-1, keepdim=True)
+            spread = (centered.square().mean(-1, keepdim=True) + self.norm.eps).sqrt().detach()
+            normal = (centered / spread).reshape(x.shape)
+            x = normal * self.norm.weight[:, None, None] + self.norm.bias[:, None, None]
+        else:
+            x = self.norm(x * torch.sigmoid(z))
+        return self.last(F.relu(x).mean((2, 3)))
+
+
+def test_gates_and_group_norms() -> None:
+    torch.manual_seed(6)
+    gated = Gated().double().eval()
+    nn.init.normal_(gated.norm.weight)
+    nn.init.normal_(gated.norm.bias)
+    given = task(gated, 16)
+    x = given.x.clone().requires_grad_()
+    logits = gated(x, held=True)
+    torch.testing.assert_close(logits, gated(given.x))
+    expected = x * torch.autograd.grad(logits[0, given.target], x)[0]
+    assert distance(ours(given, composite="epsilon", epsilon=0), expected) < 1e-8
