@@ -26,7 +26,6 @@ _MODULES = (
     "rectgrad",
     "lrp",
     "deeplift",
-    "lrp",
     "integrated_gradients",
     "idgi",
     "blur_ig",
