@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from xaiwidgets.explanation import Explanation, explain, explaining
     from xaiwidgets.inside.deep_dream import Dream, deep_dream
     from xaiwidgets.model import Model
+    from xaiwidgets.region import Region
     from xaiwidgets.samples import load, photo, photos
+    from xaiwidgets.targets import Difference
     from xaiwidgets.widgets.compare import Compare
     from xaiwidgets.widgets.deep_dream import DeepDream
     from xaiwidgets.widgets.integrated_gradients import IntegratedGradients
@@ -34,11 +36,13 @@ __all__ = [
     "Compare",
     "Comparison",
     "DeepDream",
+    "Difference",
     "Dream",
     "Explanation",
     "IntegratedGradients",
     "Model",
     "Occlusion",
+    "Region",
     "SmoothGrad",
     "__version__",
     "compare",
@@ -58,6 +62,8 @@ _HOME = {
     "Explanation": "explanation",
     "explain": "explanation",
     "explaining": "explanation",
+    "Difference": "targets",
+    "Region": "region",
     "Dream": "inside.deep_dream",
     "deep_dream": "inside.deep_dream",
     "Model": "model",

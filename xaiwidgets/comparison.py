@@ -16,27 +16,31 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from xaiwidgets.engine.blocks import block_places
 from xaiwidgets.engine.passes import Shared
-from xaiwidgets.engine.places import Place, last_place, named_place
+from xaiwidgets.engine.places import Place
 from xaiwidgets.evaluation.similarity import similarity
-from xaiwidgets.explanation import Explanation, estimates, exact_of, finished, make_task
+from xaiwidgets.explanation import Explanation, estimates, exact_of, finished, make_task, retarget
 from xaiwidgets.inside.deep_dream import check_seed
 from xaiwidgets.methods import registry
+from xaiwidgets.methods.cams import blocks_of, place_of
 from xaiwidgets.methods.estimate import Estimate, Task, last_of
 from xaiwidgets.methods.params import check_all
 from xaiwidgets.methods.registry import MethodSpec
 from xaiwidgets.model import Model, Prepared
 from xaiwidgets.progress import bar
+from xaiwidgets.region import Region
+from xaiwidgets.targets import Difference, name_of, reads_output
 
 AXES = ("method", "target", "image", "model")
 MOST = 96
 """Explanations in one comparison."""
 # Models and photos whose passes are kept at a time: a graph of a large network takes a lot.
 _KEPT = 2
+_CLASSES = -1
+"""Stands for all targets that are a matter of classes."""
 
 
 class Key(NamedTuple):
@@ -152,8 +156,9 @@ class Runner:
         self._seed = check_seed(seed)
         self._exact = exact
         self._prepared: dict[tuple[int, int], Prepared] = {}
-        self._tasks: dict[tuple[int, int], Task] = {}
-        self._shared: OrderedDict[tuple[int, int], Shared | None] = OrderedDict()
+        self._bases: dict[tuple[int, int], Task] = {}
+        self._tasks: dict[tuple[int, int, int], Task] = {}
+        self._shared: OrderedDict[tuple[int, int, int], Shared | None] = OrderedDict()
 
     def prepared(self, model: int, image: int) -> Prepared:
         """A photo as a model sees it."""
@@ -166,16 +171,16 @@ class Runner:
     def base(self, model: int, image: int) -> Task:
         """The task of a photo and a model, for the class with the highest score."""
         pair = (model, image)
-        if pair not in self._tasks:
-            shared = self._shared.get(pair)
-            self._tasks[pair] = make_task(
+        if pair not in self._bases:
+            shared = self._shared.get((*pair, _CLASSES))
+            self._bases[pair] = make_task(
                 self.plan.model(model),
                 self.prepared(model, image),
                 seed=self._seed,
                 exact=self._exact,
                 logits=shared.logits() if shared else None,
             )
-        return self._tasks[pair]
+        return self._bases[pair]
 
     def task(self, cell: Cell) -> Task:
         """What the method of a cell is given.
@@ -183,9 +188,11 @@ class Runner:
         Raises:
             ValueError: for a class that this model does not have.
         """
-        base = self.base(cell.model, cell.image)
-        wanted = self.plan.axes["target"][cell.target].value
-        return replace(base, target=base.model.resolve_target(wanted, base.logits))
+        asked = (cell.model, cell.image, cell.target)
+        if asked not in self._tasks:
+            base = self.base(cell.model, cell.image)
+            self._tasks[asked] = retarget(base, self.plan.axes["target"][cell.target].value)
+        return self._tasks[asked]
 
     def steps(self, cell: Cell) -> Iterator[Estimate]:
         """Ever better estimates of a cell.
@@ -211,32 +218,35 @@ class Runner:
         self._shared.clear()
 
     def _share(self, cell: Cell) -> Shared | None:
-        pair = (cell.model, cell.image)
-        if pair not in self._shared:
+        """Passes for all classes together, and for each target that reads the network's output."""
+        targets = [item.value for item in self.plan.axes["target"]]
+        reads = reads_output(targets[cell.target])
+        group = (cell.model, cell.image, cell.target if reads else _CLASSES)
+        if group not in self._shared:
             while len(self._shared) >= _KEPT:
                 _, oldest = self._shared.popitem(last=False)
                 if oldest is not None:
                     oldest.free()
-            x = self.prepared(*pair).input
+            if reads:
+                task, count = self.task(cell), 1
+            else:
+                # Its logits come from what is shared.
+                model, prepared = self.plan.model(cell.model), self.prepared(cell.model, cell.image)
+                task = Task(model, prepared, 0, torch.empty(0), self._seed, self._exact)
+                count = sum(not reads_output(target) for target in targets)
             methods = [item.value for item in self.plan.axes["method"]]
-            count = len(self.plan.axes["target"])
-            model = self.plan.model(cell.model)
-            self._shared[pair] = make_shared(model, x, methods, count, exact=self._exact)
-        self._shared.move_to_end(pair)
-        return self._shared[pair]
+            self._shared[group] = make_shared(task, methods, count)
+        self._shared.move_to_end(group)
+        return self._shared[group]
 
 
-def make_shared(
-    model: Model, x: Tensor, methods: Sequence[Chosen], scores: int, *, exact: bool
-) -> Shared | None:
+def make_shared(task: Task, methods: Sequence[Chosen], scores: int) -> Shared | None:
     """What methods can share of a photo; `None` where there is nothing.
 
     Args:
-        model: the model.
-        x: the normalized photo, `(1, C, H, W)`.
+        task: the photo and the model; its logits are not looked at.
         methods: all that will be asked about it.
         scores: how many scores each will be asked about.
-        exact: run the network without conv-BN folding.
     """
     sharing = [chosen for chosen in methods if chosen.spec.shares]
     if len(sharing) * scores < 2:
@@ -248,19 +258,19 @@ def make_shared(
         wanted = set(chosen.spec.shares) & {"layer", "blocks"}
         try:
             if wanted and layer is not None:
-                places.append(named_place(model, x, layer, exact=exact))
+                places.append(place_of(task, layer))
             elif "layer" in wanted:
                 if "last" not in found:
-                    found["last"] = last_place(model, x, exact=exact)
+                    found["last"] = place_of(task, None)
                 places.append(found["last"])
             elif "blocks" in wanted:
                 if "blocks" not in found:
-                    found["blocks"] = block_places(model, x, exact=exact)
+                    found["blocks"] = blocks_of(task)
                 places += found["blocks"]
         except ValueError:
             continue  # the method itself will say so
     inputs = any("input" in chosen.spec.shares for chosen in sharing)
-    shared = Shared(model, x, places, inputs=inputs, exact=exact)
+    shared = Shared(task.model, task.x, places, inputs=inputs, exact=task.exact)
     shared.keep(found)
     return shared
 
@@ -338,8 +348,9 @@ def compare(
         models: one `xaiwidgets.Model`, a list, or a dictionary of them by label.
         images: one image, a list, or a dictionary of them by label.
         methods: one method or a list; a method is its name, or `(name, parameters)`.
-        targets: one class by index or name, or a list; `None` takes the one with the highest
-            score, for each photo and model.
+        targets: one target as `xaiwidgets.explain` takes it, or a list of them; `None` takes the
+            class with the highest score, for each photo and model. In a list, or as a tuple,
+            several classes are one target: the sum of their logits.
         seed: of everything random, at least 0.
         precision: "fast" or "exact", see `xaiwidgets.explain`.
         progress: show a bar; `None` shows one when it takes longer than a second.
@@ -445,6 +456,14 @@ def _short(value: Any) -> str:
 def _target_label(target: Any) -> str:
     if target is None:
         return "top class"
+    if isinstance(target, list | tuple):
+        return " + ".join(_target_label(each) for each in target)
+    if isinstance(target, Difference):
+        return f"{_target_label(target.why)}, not {_target_label(target.why_not)}"
+    if isinstance(target, Region):
+        return f"region of {_target_label(target.category)}"
+    if callable(target):
+        return name_of(target)
     return target if isinstance(target, str) else f"class {target}"
 
 

@@ -21,6 +21,7 @@ from xaiwidgets.methods.estimate import Estimate, Task, last_of
 from xaiwidgets.methods.params import check_all
 from xaiwidgets.model import Model, Prepared
 from xaiwidgets.progress import bar
+from xaiwidgets.targets import Target, reads_output
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -33,9 +34,11 @@ class Explanation:
     Attributes:
         method: its name.
         attribution: float32 `(3, H, W)` or `(H, W)`, signed, in the frame that the model saw.
-        target: index of the class.
-        category: name of the class.
-        score: the class's logit of the photo.
+        target: index of the class; of several a tuple, else as it was given with classes by their
+            index. It can be given again.
+        category: name of the class, or of whatever the target is.
+        score: the target's logit of the photo (sum or difference of logits, mean over the region,
+            what the callable gave).
         params: every parameter, defaults included.
         seconds: that it took.
         diagnostics: numbers that say how far it can be trusted.
@@ -44,7 +47,7 @@ class Explanation:
 
     method: str
     attribution: NDArray[np.float32]
-    target: int
+    target: Target
     category: str
     score: float
     params: dict[str, Any]
@@ -100,7 +103,7 @@ class Explanation:
                 target,
                 attribution=self.attribution,
                 pixels=self.pixels,
-                target=self.target,
+                target=self.target if isinstance(self.target, int) else self.category,
                 score=self.score,
             )
         elif ending in (".png", ".jpg", ".jpeg", ".pdf", ".svg"):
@@ -126,7 +129,7 @@ def make_task(
     exact: bool = False,
     logits: Tensor | None = None,
 ) -> Task:
-    """Prepare the photo, run the model once, and settle the class.
+    """Prepare the photo, run the model once, and settle the target.
 
     With a photo that is prepared already, and its `logits`, `(1, K)`, nothing is run.
 
@@ -140,13 +143,34 @@ def make_task(
         )
     seed = check_seed(seed)
     prepared = image if isinstance(image, Prepared) else model.prepare(image)
+    if reads_output(target):
+        return _aimed(model, prepared, target, seed, exact)
+    found = _clean(model, prepared, exact, logits)
+    return Task(model, prepared, model.resolve_target(target, found), found, seed, exact)
+
+
+def retarget(task: Task, target: Any) -> Task:
+    """The same photo, of a task for classes, with another target of any kind.
+
+    Raises:
+        ValueError, TypeError: as `make_task`.
+    """
+    if reads_output(target):
+        return _aimed(task.model, task.prepared, target, task.seed, task.exact)
+    return replace(task, target=task.model.resolve_target(target, task.logits))
+
+
+def _aimed(model: Model, prepared: Prepared, target: Any, seed: int, exact: bool) -> Task:
+    reading, resolved = model.aimed(target, prepared.input, exact=exact)
+    return Task(reading, prepared, resolved, _clean(reading, prepared, exact), seed, exact)
+
+
+def _clean(model: Model, prepared: Prepared, exact: bool, logits: Tensor | None = None) -> Tensor:
     with torch.inference_mode():
         logits = model.logits(prepared.input, exact=exact) if logits is None else logits
         kept = torch.float64 if logits.dtype == torch.float64 else torch.float32
         logits = logits[0].to("cpu", kept)
-    logits = logits.clone()
-    check_finite(logits)
-    return Task(model, prepared, model.resolve_target(target, logits), logits, seed, exact)
+    return check_finite(logits.clone())
 
 
 def estimates(task: Task, method: str, params: dict[str, Any]) -> Iterator[Estimate]:
@@ -159,6 +183,7 @@ def estimates(task: Task, method: str, params: dict[str, Any]) -> Iterator[Estim
     """
     spec = registry.get(method)
     checked = check_all(spec.name, spec.parameters, params)
+    spec.check_target(task.score.kind)
     return _finite(spec.function(task, **checked), spec.title)
 
 
@@ -205,13 +230,19 @@ def explain(
     progress: bool | None = None,
     **params: Any,
 ) -> Explanation:
-    """Explain why the model gives `image` the class `target`.
+    """Explain why the model gives `image` the class `target`, or another number of its output.
 
     Args:
         model: an `xaiwidgets.Model`.
         image: a path, PIL image, array or tensor.
         method: a name from `xaiwidgets.methods()`.
-        target: class by index or name; `None` takes the one with the highest score.
+        target: class by index or name; `None` takes the one with the highest score. A list of
+            classes is explained by the sum of their logits; `xai.Difference("tabby", "tiger cat")`
+            asks why the one and not the other; `xai.Region(box_or_mask, "cat")` takes the mean
+            score of a class over a part of a segmentation network's maps; and any callable that
+            takes what the network returns and gives one number for each image, `(N,)`, by
+            differentiable operations, is explained as it is. Methods that show probabilities add
+            and subtract those of the classes.
         seed: of everything random, at least 0; same seed, same numbers (to the last digits, which
             depend on the batch size, and that is measured).
         precision: "fast" folds batch normalization into convolutions, "exact" runs the network
@@ -245,8 +276,8 @@ def finished(
         method,
         last.value.to(torch.float32).numpy(),
         task.target,
-        task.model.category(task.target),
-        float(task.logits[task.target]),
+        task.score.name,
+        float(task.score(task.logits)),
         dict(params),
         seconds,
         dict(last.diagnostics),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
@@ -22,8 +23,9 @@ from xaiwidgets.engine.copying import (
 from xaiwidgets.engine.folding import fold
 from xaiwidgets.engine.layers import Layer, list_layers
 from xaiwidgets.engine.logits import check_finite, extract_logits, network_error
+from xaiwidgets.goals import Goal, OutputGoal, class_goal, output_goal
 from xaiwidgets.preprocess import Preprocess, make_preprocess
-from xaiwidgets.targets import check_names, nearest, resolve
+from xaiwidgets.targets import Target, check_names, nearest, resolve_target
 
 T = TypeVar("T")
 
@@ -104,6 +106,7 @@ class Model:
         self.categories = None if categories is None else check_names(categories)
         self.preprocess: Preprocess = make_preprocess(preprocess, input_channels(net))
         self._output = output
+        self._aim: OutputGoal | None = None
         self._lock = threading.RLock()
         self._batchers: dict[str, Batcher] = {}
         self._kept: dict[Hashable, Any] = {}
@@ -211,23 +214,29 @@ class Model:
             RuntimeError: when the network cannot take such inputs. Any other error of its own
                 comes through as it is.
         """
-        net = self.net if exact else self.fast
-        laid = x.contiguous(memory_format=self.memory_format)
-        if self._writes_input and laid is x:
-            laid = x.clone()
-        try:
-            result = net(laid)
-        except (RuntimeError, AssertionError) as error:
-            if is_out_of_memory(error):
-                raise
-            raise network_error(self.name, error, x) from error
-        found = extract_logits(result, len(x), self._output)
+        output = self.output(x, exact=exact)
+        if self._aim is not None:
+            return self._aim.readings(output, len(x))
+        found = extract_logits(output, len(x), self._output)
         if self.categories is not None and found.shape[1] != len(self.categories):
             raise ValueError(
                 f"The network has {found.shape[1]} classes, but {len(self.categories)} names were "
                 "given. Give one name for each class, or categories=None."
             )
         return found
+
+    def output(self, x: Tensor, *, exact: bool = False) -> Any:
+        """What the network itself returns; arguments and errors as for `logits`."""
+        net = self.net if exact else self.fast
+        laid = x.contiguous(memory_format=self.memory_format)
+        if self._writes_input and laid is x:
+            laid = x.clone()
+        try:
+            return net(laid)
+        except (RuntimeError, AssertionError) as error:
+            if is_out_of_memory(error):
+                raise
+            raise network_error(self.name, error, x) from error
 
     def predict(self, image: Any, k: int = 5) -> list[Prediction]:
         """The `k` most probable classes of a photo, the most probable first."""
@@ -250,11 +259,46 @@ class Model:
         """The name of a class, "class 7" where names are not known."""
         return f"class {index}" if self.categories is None else self.categories[index]
 
-    def resolve_target(self, target: Any, logits: Tensor) -> int:
-        """The index of a class given by index, by name, or `None` for the highest of `logits`."""
-        if target is None:
-            return int(logits.argmax())
-        return resolve(target, logits.shape[-1], self.categories)
+    def resolve_target(self, target: Any, logits: Tensor) -> Target:
+        """Classes by their index; `None` takes the highest of `logits`. See `targets`."""
+        return resolve_target(target, logits, self.categories)
+
+    def goal(self, target: Target) -> Goal:
+        """The number that a resolved target stands for.
+
+        Raises:
+            ValueError: for a model that was made for another target.
+        """
+        if self._aim is None:
+            return class_goal(target, self.category)
+        if target is not self._aim.target and target != self._aim.target:
+            raise ValueError(f"This model reads {self._aim.name!r} off its network, nothing else.")
+        return self._aim
+
+    def aimed(self, target: Any, x: Tensor, *, exact: bool = False) -> tuple[Model, Target]:
+        """A model of the same network that gives, in place of logits, what the target reads off.
+
+        Args:
+            target: a `Region`, or a callable on what the network returns.
+            x: the photo as the model sees it, `(1, C, H, W)`.
+            exact: run the network without folding.
+
+        Returns:
+            The model, and the resolved target.
+
+        Raises:
+            ValueError, TypeError: for a target that does not fit what the network returns.
+        """
+        frame = (x.shape[-2], x.shape[-1])
+        # The weights of a region made in inference mode could never be differentiated through.
+        with torch.inference_mode(False), torch.no_grad():
+            output = self.output(x, exact=exact)
+            aim = output_goal(target, output, frame, self._output, self.categories)
+        made = copy.copy(self)
+        made._aim = aim
+        # Answers that hang on what is read; the network and its batch sizes are shared.
+        made._kept = {}
+        return made, aim.target
 
     def layers(self) -> list[Layer]:
         """Every layer: name, type, output shape, share of the work, in the order of the tree."""

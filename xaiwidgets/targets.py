@@ -1,17 +1,129 @@
-"""Which class is meant: an index or a name."""
+"""What is asked about: a class, several, one and not another, a region, or any number.
+
+A class is an index or a name. `resolve_target` turns what the user gives into what is kept: names
+become indices, everything else stays as it is, so that a resolved target can be given again.
+"""
 
 from __future__ import annotations
 
 import difflib
 import operator
 import reprlib
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import numpy as np
 from torch import Tensor
 
+from xaiwidgets.region import Region
+
 _SHOWN = 5
+
+Target: TypeAlias = Any
+"""A resolved target: `int`, `tuple` of them, `Difference`, `Region`, or a callable."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Why one class and not another: the score of the first minus that of the second.
+
+    Args:
+        why: class by index or name; several of them count with their sum; `None` takes the one
+            with the highest score.
+        why_not: likewise, without `None`.
+    """
+
+    why: Any
+    why_not: Any
+
+
+def kind_of(target: Target) -> str:
+    """One of "class", "classes" (their sum), "difference", "output" (region or callable)."""
+    if isinstance(target, int):
+        return "class"
+    if isinstance(target, tuple):
+        return "classes"
+    return "difference" if isinstance(target, Difference) else "output"
+
+
+def reads_output(target: Any) -> bool:
+    """Whether a target, as the user gave it, is no matter of classes alone."""
+    return isinstance(read_plain(target), Region) or (
+        callable(target) and not isinstance(target, type)
+    )
+
+
+def resolve_target(target: Any, logits: Tensor, categories: Sequence[str] | None) -> Target:
+    """Classes by their index, from whatever names them.
+
+    Args:
+        target: a class by index or name; a list of classes; a `Difference`; `None` for the class
+            with the highest score; or what `to_plain` made of one of them.
+        logits: of the photo, `(K,)`.
+        categories: names of the classes, or `None`.
+
+    Raises:
+        ValueError, TypeError: as `resolve`, and for the same class twice.
+    """
+    target = read_plain(target)
+    if isinstance(target, Difference):
+        if target.why_not is None:
+            raise ValueError("Difference needs a class as its second, by index or name, not None.")
+        why = resolve_target(target.why, logits, categories)
+        why_not = resolve_target(target.why_not, logits, categories)
+        _check_different(_indices(why) + _indices(why_not))
+        return Difference(why, why_not)
+    if isinstance(target, list | tuple):
+        if not target:
+            raise ValueError("A list of classes must hold at least one, by index or name.")
+        several = tuple(resolve(each, logits.shape[-1], categories) for each in target)
+        _check_different(several)
+        return several if len(several) > 1 else several[0]
+    if target is None:
+        return int(logits.argmax())
+    return resolve(target, logits.shape[-1], categories)
+
+
+def to_plain(target: Target) -> Any:
+    """A resolved target as JSON takes it; a callable can only be named."""
+    if isinstance(target, int):
+        return target
+    if isinstance(target, tuple):
+        return list(target)
+    if isinstance(target, Difference):
+        return {"why": to_plain(target.why), "why_not": to_plain(target.why_not)}
+    if isinstance(target, Region):
+        where = "mask" if target.box is None else list(target.box)
+        return {"region": where, "category": target.category}
+    return {"function": name_of(target)}
+
+
+def name_of(function: Any) -> str:
+    """What a callable target is called on display."""
+    name = getattr(function, "__name__", None) or type(function).__name__
+    return "a function of the output" if name == "<lambda>" else str(name)
+
+
+def read_plain(target: Any) -> Any:
+    """What `to_plain` made a dictionary of; anything else as it is."""
+    if isinstance(target, Mapping):
+        if set(target) == {"why", "why_not"}:
+            return Difference(target["why"], target["why_not"])
+        if set(target) == {"region", "category"}:
+            return Region(target["region"], target["category"])
+    return target
+
+
+def _indices(target: Any) -> tuple[int, ...]:
+    if isinstance(target, Difference):
+        raise TypeError("A Difference is made of classes, not of other differences.")
+    return target if isinstance(target, tuple) else (target,)
+
+
+def _check_different(indices: tuple[int, ...]) -> None:
+    if len(set(indices)) < len(indices):
+        raise ValueError(f"A class is named twice in the target: {list(indices)}.")
 
 
 def resolve(target: Any, count: int, categories: Sequence[str] | None) -> int:
@@ -78,8 +190,8 @@ def _whole(target: Any) -> int:
     except TypeError:
         pass
     raise TypeError(
-        f"A class is given by its index (a whole number) or its name, not by {target!r} "
-        f"({type(target).__name__})."
+        f"A class is given by its index (a whole number) or its name, not by "
+        f"{reprlib.repr(target)} ({type(target).__name__})."
     )
 
 

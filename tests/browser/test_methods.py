@@ -26,6 +26,8 @@ def check_looks(page: WidgetPage, name: str) -> None:
     """Take pictures in both themes; colors, names and a narrow cell are as they should be."""
     for theme in THEMES:
         page.lab.theme(theme)
+        # JupyterLab covers the page while it changes.
+        expect(page.lab.page.locator("#jupyterlab-splash")).to_have_count(0)
         page.settle()
         page.lab.screenshot(f"{name}-{theme}", page.root)
         assert page.root.evaluate(CONTRAST) == []

@@ -174,3 +174,30 @@ def test_class_by_chip_and_by_search(lab: LabPage) -> None:
     assert page.get("w.result.category") == "golden retriever"
     chip = page.root.get_by_role("button", name=re.compile("^golden retriever"))
     expect(chip).to_have_attribute("aria-pressed", "true")
+
+
+def test_why_this_class_and_not_that_one(lab: LabPage) -> None:
+    page = WidgetPage(lab, CALLS["integrated_gradients"])
+    best = page.get("w.result.category")
+    before = page.picture(2)
+    search = page.root.get_by_role("combobox", name="Search the class that it is not")
+    search.fill("golden retr")
+    search.press("Enter")
+    page.wait()
+    page.expect_change(before, 2)
+    told = f"{best}, not golden retriever"
+    assert page.get("w.result.category") == told
+    assert page.get("w.target.why_not") == 207
+    whole = page.root.get_by_role("button", name=told)
+    expect(whole).to_be_visible()
+    # The same numbers as in Python.
+    code = "other = xai.explain(model, photo, 'integrated_gradients', w.target, steps=12)"
+    lab.execute(code)
+    gap = (
+        "float(abs(w.result.attribution - other.attribution).max() / abs(other.attribution).max())"
+    )
+    assert page.get(gap) < 0.05
+    whole.click()
+    page.wait()
+    assert page.get("w.result.category") == best
+    expect(whole).to_be_hidden()

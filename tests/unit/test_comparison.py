@@ -87,6 +87,30 @@ def test_transformer() -> None:
         )
 
 
+def square(output: Tensor) -> Tensor:
+    return output[:, 1] ** 2 - output[:, 4]
+
+
+def test_targets_of_every_kind() -> None:
+    model = toy_model(InPlace(), dtype=torch.float64)
+    targets = [None, [0, 2], xai.Difference(3, 1), square]
+    methods = ["saliency", "input_x_gradient", "guided_backprop", "grad_cam", "layer_ixg"]
+    found = xai.compare(model, noise(), methods, targets)
+    assert len(found) + len(found.errors) == 20
+    labels = ["top class", "class 0 + class 2", "class 3, not class 1", "square"]
+    for key, explanation in found.items():
+        alone = xai.explain(model, noise(), key.method, targets[labels.index(key.target)])
+        scale = float(np.abs(alone.attribution).max())
+        np.testing.assert_allclose(
+            explanation.attribution, alone.attribution, rtol=0, atol=1e-6 * scale, err_msg=str(key)
+        )
+        assert explanation.category == alone.category
+        assert explanation.score == pytest.approx(alone.score, rel=1e-6)
+    for key in found.errors:
+        with pytest.raises(ValueError):
+            xai.explain(model, noise(), key.method, targets[labels.index(key.target)])
+
+
 def test_modules_and_functional_code_in_one_pass() -> None:
     """A place may be a module's output or an operator's result; both are found in one pass."""
     model = toy_model(Functional(), dtype=torch.float64)

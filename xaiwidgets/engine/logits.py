@@ -29,15 +29,7 @@ def extract_logits(output: Any, rows: int, pick: Callable[[Any], Any] | None = N
         TypeError: when there are no floating-point scores in it.
         ValueError: when they have another shape.
     """
-    found = pick(output) if pick is not None else _inside(output)
-    if not isinstance(found, Tensor):
-        source = "output= gave" if pick is not None else "The network returns"
-        raise TypeError(f"{source} {_told(found)}, in which no logits were found. {_HINT}.")
-    if not found.is_floating_point():
-        raise TypeError(
-            f"The network returns {found.dtype} values, not logits: classes that were already "
-            f"decided have no gradient. Return the scores before argmax, or: {_HINT}."
-        )
+    found = find_scores(output, pick)
     if found.ndim == 4:
         found = found.mean(dim=(-2, -1))
     elif found.shape == (rows,):
@@ -46,6 +38,24 @@ def extract_logits(output: Any, rows: int, pick: Callable[[Any], Any] | None = N
         raise ValueError(
             f"The network returns scores of shape {tuple(found.shape)} for {rows} image(s); "
             f"allowed are ({rows}, K) and ({rows}, K, H, W). {_HINT}."
+        )
+    return found
+
+
+def find_scores(output: Any, pick: Callable[[Any], Any] | None = None) -> Tensor:
+    """The scores in what a network returned, as they are; arguments as for `extract_logits`.
+
+    Raises:
+        TypeError: when there are no floating-point scores in it.
+    """
+    found = pick(output) if pick is not None else _inside(output)
+    if not isinstance(found, Tensor):
+        source = "output= gave" if pick is not None else "The network returns"
+        raise TypeError(f"{source} {_told(found)}, in which no logits were found. {_HINT}.")
+    if not found.is_floating_point():
+        raise TypeError(
+            f"The network returns {found.dtype} values, not logits: classes that were already "
+            f"decided have no gradient. Return the scores before argmax, or: {_HINT}."
         )
     return found
 

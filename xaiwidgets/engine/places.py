@@ -73,8 +73,16 @@ def named_place(model: Surveyed, x: Tensor, name: str, *, exact: bool = False) -
     return Place(name, exact, grid)
 
 
-def last_place(model: Surveyed, x: Tensor, *, exact: bool = False) -> Place:
+def last_place(
+    model: Surveyed, x: Tensor, *, exact: bool = False, scores: int | None = None
+) -> Place:
     """The last place with spatial extent that the scores depend on.
+
+    Args:
+        model: the network.
+        x: one normalized photo, `(1, C, H, W)`.
+        exact: run the network without conv-BN folding.
+        scores: channels of a map that is no layer to be looked at, as it is the network's answer.
 
     Raises:
         ValueError: when there is none.
@@ -83,6 +91,8 @@ def last_place(model: Surveyed, x: Tensor, *, exact: bool = False) -> Place:
     tokens: list[tuple[Step, Grid]] = []
     other = None
     for step, grid in gridded_steps(seen):
+        if grid.kind == "channels first" and step.shape is not None and step.shape[1] == scores:
+            continue
         if grid.kind != "tokens":
             other = _followed(model, step, grid, seen, exact)
             break

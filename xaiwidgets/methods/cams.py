@@ -22,6 +22,7 @@ from xaiwidgets.engine.blocks import block_places
 from xaiwidgets.engine.head import Head
 from xaiwidgets.engine.passes import At
 from xaiwidgets.engine.places import Place, last_place, named_place
+from xaiwidgets.goals import RegionGoal
 from xaiwidgets.methods.estimate import Estimate, Task
 from xaiwidgets.methods.params import Layer
 from xaiwidgets.methods.passes import gradients_at, once
@@ -50,14 +51,18 @@ class LayerMap:
 
 
 def place_of(task: Task, layer: str | None) -> Place:
-    """The layer of that name, or the last one with spatial extent.
+    """The layer of that name, or the last one with spatial extent; before the scores of a region.
 
     Raises:
         ValueError: for a layer that is not there or cannot be shown as a map.
     """
     if layer is not None:
         return named_place(task.model, task.x, layer, exact=task.exact)
-    return once(task, "last", lambda: last_place(task.model, task.x, exact=task.exact))
+    # Of a segmentation network the last map of all is that of the scores themselves.
+    scores = task.score.classes if isinstance(task.score, RegionGoal) else None
+    return once(
+        task, "last", lambda: last_place(task.model, task.x, exact=task.exact, scores=scores)
+    )
 
 
 def blocks_of(task: Task) -> list[Place]:

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from xaiwidgets.engine.gradients import Score
     from xaiwidgets.engine.passes import Shared
+    from xaiwidgets.goals import Goal
     from xaiwidgets.model import Model, Prepared
+    from xaiwidgets.targets import Target
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,9 @@ class Task:
     Attributes:
         model: the prepared model.
         prepared: the photo as the model sees it.
-        target: index of the class.
-        logits: clean logits of the photo, `(K,)`, on the CPU.
+        target: what is explained: the index of a class, or another resolved target.
+        logits: clean logits of the photo, `(K,)`, on the CPU; of a target that is read off the
+            network's own output its readings, see `xaiwidgets.goals`.
         seed: seeds everything random in a method, at least 0.
         exact: run the network as it is written, without conv-BN folding.
         shared: passes of this photo that other methods and classes use too, where there are any;
@@ -59,7 +61,7 @@ class Task:
 
     model: Model
     prepared: Prepared
-    target: int
+    target: Target
     logits: Tensor
     seed: int = 0
     exact: bool = False
@@ -71,10 +73,9 @@ class Task:
         return self.prepared.input
 
     @property
-    def score(self) -> Score:
-        """The target's logit of each row, `(N, K) -> (N,)`."""
-        target = self.target
-        return lambda logits: logits[:, target]
+    def score(self) -> Goal:
+        """The target's logit of each row, `(N, K) -> (N,)`, and more: see `Goal`."""
+        return self.model.goal(self.target)
 
     def noise(self, index: int) -> Tensor:
         """Unit normal noise number `index`, shaped as `x`.

@@ -132,7 +132,7 @@ def integrated_gradients(
             places,
             order[batch.start : stop],
             task.score(logits).tolist(),
-            logits.softmax(1)[:, task.target].tolist(),
+            task.score.probability(logits).tolist(),
             batch.gradients[:count].sum(1).cpu(),
             integrands[:count],
             pixels,

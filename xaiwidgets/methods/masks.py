@@ -7,6 +7,7 @@ from torch import Tensor
 
 from xaiwidgets.methods.estimate import Task
 from xaiwidgets.methods.params import Choice, Range
+from xaiwidgets.methods.scores import probability
 
 RESOLUTION = Range(4, 112, 1, "Mask cells", help="Cells of the mask along the shorter side.")
 """The parameter `resolution`: coarse masks keep the optimization from drawing artifacts."""
@@ -78,5 +79,5 @@ def variation(mask: Tensor, power: float, rounding: float = 0.0) -> Tensor:
 
 
 def score_of(task: Task, logits: Tensor, kind: str) -> Tensor:
-    """The class's probability or logit of each row."""
-    return task.score(logits.softmax(1) if kind == "probability" else logits)
+    """The target's probability or logit of each row."""
+    return probability(logits, task.score) if kind == "probability" else task.score(logits)

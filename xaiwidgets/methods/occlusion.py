@@ -25,12 +25,14 @@ import torch
 from torch import Tensor
 
 from xaiwidgets.engine.patches import Patches, patched_logits
+from xaiwidgets.goals import ClassGoal, Goal, class_goal
 from xaiwidgets.methods.baselines import blank, gray_value
 from xaiwidgets.methods.estimate import Estimate, Task
 from xaiwidgets.methods.grid import Nearest, scattered
 from xaiwidgets.methods.halves import agreement
 from xaiwidgets.methods.params import Choice, Range
 from xaiwidgets.methods.registry import method
+from xaiwidgets.methods.scores import check_classes
 
 
 @dataclass
@@ -66,22 +68,26 @@ class Occluded:
         """Of all classes with each window covered, `(rows, cols, K)`."""
         return self.logits.softmax(-1)
 
-    def scores(self, target: int, score: str) -> tuple[float, Tensor]:
-        """The class's score of the clean photo, and of each covered one, `(rows, cols)`."""
-        covered = self.logits[..., target]
-        clean = self.clean[target]
-        if score != "logit":
-            # Only the wanted class is exponentiated: a softmax of all would take rows * cols * K.
-            covered = (covered - self.normalizers).exp()
-            clean = self.clean.softmax(0)[target]
+    def scores(self, target: int | Goal, score: str) -> tuple[float, Tensor]:
+        """The target's score of the clean photo, and of each covered one, `(rows, cols)`."""
+        goal = class_goal(target, str) if isinstance(target, int) else target
+        if score == "logit":
+            clean, covered = goal(self.clean), goal(self.logits)
+        elif isinstance(goal, ClassGoal):
+            check_classes(self.clean)
+            # Only the wanted ones are exponentiated: a softmax of all would take rows * cols * K.
+            covered = goal.combined(lambda k: (self.logits[..., k] - self.normalizers).exp())
+            clean = goal.probability(self.clean)
+        else:
+            clean, covered = goal.probability(self.clean), goal.probability(self.logits)
         return float(clean), covered.flatten()[self.owners]
 
-    def attribution(self, target: int, score: str = "probability") -> Tensor:
+    def attribution(self, target: int | Goal, score: str = "probability") -> Tensor:
         """Mean drop of the score over the windows that cover each pixel, `(H, W)`."""
         clean, covered = self.scores(target, score)
         return self._mean_over_windows(clean - covered)
 
-    def heat(self, target: int, score: str = "probability") -> Tensor:
+    def heat(self, target: int | Goal, score: str = "probability") -> Tensor:
         """Mean score over the windows that cover each pixel, `(H, W)`."""
         return self._mean_over_windows(self.scores(target, score)[1])
 
@@ -189,9 +195,9 @@ def occlusion(
         settled = {"split_half": 1.0, "settled": 1.0}
         if part.stop < total:
             one, other = (replace(found, owners=half.index()) for half in halves)
-            settled = agreement(*(f.attribution(task.target, score) for f in (one, other)))
+            settled = agreement(*(f.attribution(task.score, score) for f in (one, other)))
         yield Estimate(
-            found.attribution(task.target, score).to(part.logits.dtype),
+            found.attribution(task.score, score).to(part.logits.dtype),
             part.stop,
             total,
             {
@@ -205,8 +211,8 @@ def occlusion(
         )
 
 
-def reread(found: Occluded, target: int, score: str = "probability") -> Estimate:
-    """The finished explanation of another class, from the scores that are there."""
+def reread(found: Occluded, target: int | Goal, score: str = "probability") -> Estimate:
+    """The finished explanation of another target, from the scores that are there."""
     total = len(found.tops) * len(found.lefts)
     value = found.attribution(target, score).to(found.logits.dtype)
     return Estimate(value, total, total, {"positions": float(total)}, found)

@@ -30,6 +30,7 @@ from xaiwidgets.engine.descent import descend
 from xaiwidgets.engine.features import logits_and_features
 from xaiwidgets.engine.gaussian import blur
 from xaiwidgets.engine.layers import Layer
+from xaiwidgets.goals import Goal
 from xaiwidgets.methods.estimate import Estimate, Task
 from xaiwidgets.methods.params import Choice, Range
 from xaiwidgets.methods.registry import method
@@ -54,6 +55,7 @@ def _names(value: Any) -> list[str]:
     "Perceptual Ball (2019)",
     url="https://arxiv.org/abs/1912.09405",
     needs="gradients, at least two classes, and layers whose activations can be read",
+    targets=("class", "difference"),
 )
 def perceptual_ball(
     task: Task,
@@ -88,6 +90,8 @@ def perceptual_ball(
 
     The network is always run as it is written. The first estimate is zero: nothing is changed yet.
 
+    For a difference of classes the lead is that difference: why the one and not the other.
+
     Diagnostics: `lead` (the class's logit minus the highest other, after the change; below 0 the
     class is lost); `lead_photo`; `image_distance` and `feature_distance` (d above); `loss`;
     `layers` (how many).
@@ -116,7 +120,7 @@ def perceptual_ball(
         changed = point.detach().clone().requires_grad_(True)
         with torch.enable_grad():
             logits, features = logits_and_features(task.model, changed, names)
-            lead = _lead(logits[0], task.target)
+            lead = _lead(logits[0], task.score)
             image = _distance(changed, x)
             inside = [
                 _distance(one, other)
@@ -139,7 +143,7 @@ def perceptual_ball(
         }
         return found, (blur((point - x).abs().sum(1), smoothing * min(x.shape[-2:]))[0], told)
 
-    more = {"lead_photo": float(_lead(task.logits, task.target)), "layers": float(len(names))}
+    more = {"lead_photo": float(_lead(task.logits, task.score)), "layers": float(len(names))}
     bounds = torch.minimum(black, white), torch.maximum(black, white)
     for done, (value, told) in descend(
         x,
@@ -154,9 +158,11 @@ def perceptual_ball(
         yield Estimate(value.contiguous().cpu(), done, iterations, {**told, **more})
 
 
-def _lead(logits: Tensor, target: int) -> Tensor:
-    others = torch.cat([logits[:target], logits[target + 1 :]])
-    return logits[target] - others.max()
+def _lead(logits: Tensor, score: Goal) -> Tensor:
+    if score.kind == "difference":
+        return score(logits)
+    others = torch.cat([logits[: score.target], logits[score.target + 1 :]])
+    return logits[score.target] - others.max()
 
 
 def _distance(one: Tensor, other: Tensor) -> Tensor:

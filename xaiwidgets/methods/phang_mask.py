@@ -46,6 +46,8 @@ _ROUNDING = 1e-3
     url="https://arxiv.org/abs/2010.09750",
     needs="gradients",
     widget="PhangMask",
+    # A difference of probabilities has no logarithm, and other numbers have no entropy.
+    targets=("class", "classes"),
 )
 def phang_mask(
     task: Task,

@@ -26,7 +26,6 @@ _MODULES = (
     "rectgrad",
     "lrp",
     "deeplift",
-    "lrp",
     "integrated_gradients",
     "idgi",
     "blur_ig",
@@ -55,6 +54,13 @@ _MODULES = (
     "perceptual_ball",
 )
 _known: dict[str, MethodSpec] = {}
+TARGETS = {
+    "class": "one class",
+    "classes": "a list of classes",
+    "difference": "a difference of classes",
+    "output": "a region or a callable",
+}
+"""Kinds of targets, see `targets.kind_of`, and what they are called."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +80,7 @@ class MethodSpec:
         shares: what it takes of a pass that other methods can take too: "input" (the gradient
             there), "layer" (the last layer, or that of its parameter), "blocks", "head",
             "rectifiers".
+        targets: kinds of targets that it is defined for.
     """
 
     name: str
@@ -85,7 +92,18 @@ class MethodSpec:
     parameters: dict[str, Parameter]
     function: Function
     widget: str
+    targets: tuple[str, ...] = tuple(TARGETS)
     shares: tuple[str, ...] = ()
+
+    def check_target(self, kind: str) -> None:
+        """Raise a ValueError for a kind of target that the method is not defined for."""
+        if kind not in self.targets:
+            allowed = " or ".join(TARGETS[each] for each in self.targets)
+            raise ValueError(
+                f"{self.title} is defined for {allowed}, not for {TARGETS[kind]}. Choose another "
+                "target, or another method; gradients, class activation maps, occlusion and RISE "
+                "take any target."
+            )
 
     def __repr__(self) -> str:
         parameters = ", ".join(f"{p.name}={p.default!r}" for p in self.parameters.values())
@@ -100,6 +118,7 @@ def method(
     url: str,
     needs: str,
     widget: str = "",
+    targets: tuple[str, ...] = tuple(TARGETS),
     shares: tuple[str, ...] = (),
 ) -> Callable[[Function], Function]:
     """Register the function below as the method of its name.
@@ -112,6 +131,7 @@ def method(
         _known[name] = MethodSpec(
             *(name, title, family, paper, url, needs, read_parameters(function), function),
             widget or _camel(title),
+            targets,
             shares,
         )
         return function

@@ -15,6 +15,7 @@ import traitlets as t
 from xaiwidgets.images import read_image
 from xaiwidgets.methods.params import Parameter, check_all, unknown_name
 from xaiwidgets.model import Model
+from xaiwidgets.targets import Target
 from xaiwidgets.widgets import colormaps, front_end
 from xaiwidgets.widgets.encode import plain
 from xaiwidgets.widgets.running import RunningWidget, log
@@ -63,7 +64,8 @@ class ExplanationWidget(PanelWidget):
 
     Attributes:
         image: the photo; anything that an image can be given as. Setting it runs again.
-        target: class; index, name or None (the top one) in, index out.
+        target: class; index, name or None (the top one) in, index out; or any other target of
+            `xai.explain`.
         status: "idle", "running" or "error".
         progress: 0 to 1.
         error: what went wrong, in short.
@@ -149,8 +151,8 @@ class ExplanationWidget(PanelWidget):
         """Show a prepared photo from now on, and set the traits that follow from it."""
         raise NotImplementedError
 
-    def _resolve_target(self, value: Any) -> int:
-        """The class that `value` stands for, or raise."""
+    def _resolve_target(self, value: Any) -> Target:
+        """The target that `value` stands for, or raise."""
         raise NotImplementedError
 
     def _told(self) -> list[str]:

@@ -18,6 +18,7 @@ from torch import Tensor
 from xaiwidgets.comparison import AXES, Cell, Comparison, Key, Runner, make_plan
 from xaiwidgets.evaluation.similarity import measures, similarities
 from xaiwidgets.explanation import Explanation, heatmap
+from xaiwidgets.goals import RegionGoal
 from xaiwidgets.methods.estimate import Estimate
 from xaiwidgets.methods.params import unknown_name
 from xaiwidgets.model import Model
@@ -48,8 +49,9 @@ class Compare(PanelWidget):
         models: one `xaiwidgets.Model`, a list, or a dictionary of them by label.
         images: one image, a list, or a dictionary of them by label.
         methods: one method or a list; a method is its name, or `(name, parameters)`.
-        targets: one class by index or name, or a list; `None` takes the one with the highest
-            score, for each image and model.
+        targets: one target as `xaiwidgets.explain` takes it, or a list of them; `None` takes the
+            class with the highest score, for each image and model. In a list, or as a tuple,
+            several classes are one target: the sum of their logits.
         columns: "method", "target", "image" or "model": what differs from left to right. The
             others follow one another from top to bottom.
         scale: "own" colors each map up to its own largest values, "method" all maps of a method
@@ -208,8 +210,11 @@ class Compare(PanelWidget):
             if not self._known_elsewhere(cell):
                 raise
             return state | {"state": "error", "error": str(error)}
-        share = float(task.logits.softmax(0)[task.target])
-        return state | {"category": task.model.category(task.target), "probability": share}
+        goal = task.score
+        # There is no probability of what a callable gives.
+        known = goal.kind != "output" or isinstance(goal, RegionGoal)
+        share = float(goal.probability(task.logits)) if known else None
+        return state | {"category": goal.name, "probability": share}
 
     def _known_elsewhere(self, cell: Cell) -> bool:
         for model in range(len(self._plan.axes["model"])):

@@ -5,17 +5,27 @@ from __future__ import annotations
 import contextlib
 import inspect
 import time
-from collections.abc import Callable, Generator, Hashable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Generator, Hashable, Iterable, Iterator
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, cast
 
 import torch
+import traitlets as t
 
-from xaiwidgets.explanation import Explanation, estimates, finished, heatmap, make_task
+from xaiwidgets.explanation import (
+    Explanation,
+    estimates,
+    finished,
+    heatmap,
+    make_task,
+    retarget,
+)
+from xaiwidgets.goals import ClassGoal
 from xaiwidgets.methods import registry
 from xaiwidgets.methods.estimate import Estimate, Task
 from xaiwidgets.model import Model
 from xaiwidgets.runtime.token import Token
+from xaiwidgets.targets import Target, to_plain
 from xaiwidgets.widgets import describe, encode, still
 from xaiwidgets.widgets.base import ExplanationWidget, name_of
 from xaiwidgets.widgets.cache import Finished, fingerprint
@@ -27,12 +37,19 @@ class About:
     """What is explained: a task, and a key that tells its photo."""
 
     task: Task
-    photo_key: Hashable
+    photo: Hashable
+
+    @property
+    def photo_key(self) -> Hashable:
+        """Equal where the network's answers are: for any classes of a photo, but for what is read
+        off the network's output each has its own."""
+        goal = self.task.score
+        return (self.photo, goal.key) if goal.kind == "output" else self.photo
 
     def key(self, params: dict[str, Any]) -> Hashable:
         """Equal for equal explanations."""
         values = tuple((name, fingerprint(value)) for name, value in params.items())
-        return (self.photo_key, self.task.target, values)
+        return (self.photo_key, self.task.score.key, values)
 
 
 @dataclass(frozen=True)
@@ -68,6 +85,8 @@ class MethodWidget(ExplanationWidget):
     _spec: ClassVar[registry.MethodSpec]
     __signature__: ClassVar[inspect.Signature]
 
+    _targets: t.List[Any] = t.List(help="Kinds of targets that the method takes.").tag(sync=True)
+
     def __init_subclass__(cls, *, method: str | None = None, **kwargs: Any) -> None:
         """Take parameters, title and paper from the method of that name."""
         if method is not None:
@@ -90,16 +109,18 @@ class MethodWidget(ExplanationWidget):
             image,
             params,
             _title=self._spec.title,
+            _targets=list(self._spec.targets),
             _paper={"text": self._spec.paper, "url": self._spec.url},
         )
 
     # --- photo and class
 
     def _begin(self, image: Any, params: dict[str, Any]) -> dict[str, Any]:
-        self._task = make_task(self._model, image, self._wanted, seed=self._seed)
+        self._classes = make_task(self._model, image, None, seed=self._seed)
+        self._task = self._aimed(self._classes, self._wanted)
         self._sticky = self._wanted is not None
         self._photo_key = fingerprint(self._task.x)
-        traits = self._seen(self._task, name_of(image))
+        traits = self._seen(self._classes, name_of(image))
         return {
             **traits,
             "target": self._task.target,
@@ -111,44 +132,60 @@ class MethodWidget(ExplanationWidget):
         return make_task(self._model, image, None, seed=self._seed)
 
     def _adopt(self, photo: Task, name: str) -> None:
+        target = self.target if self._sticky else photo.target
+        task = self._aimed(photo, target)
         with self._stream:
             self._stream.clear()
         self._photo_key = fingerprint(photo.x)
-        target = self.target if self._sticky else photo.target
-        self._task = replace(photo, target=target)
+        self._classes, self._task = photo, task
         with self.hold_sync():
-            for trait, value in self._seen(self._task, name).items():
+            for trait, value in self._seen(photo, name).items():
                 setattr(self, trait, value)
             self.target = target
             self._target_info = self._class_info(self._task)
 
-    def _resolve_target(self, value: Any) -> int:
-        index = self._model.resolve_target(value, self._task.logits)
+    def _aimed(self, photo: Task, target: Any) -> Task:
+        """What is explained of a photo, or raise."""
+        task = retarget(photo, target)
+        self._spec.check_target(task.score.kind)
+        return task
+
+    def _resolve_target(self, value: Any) -> Target:
+        target = self._task.target
+        if value is not target:
+            target = self._aimed(self._classes, value).target
         if not self._quiet:
             # A class that Python set stays when the photo changes; one picked on the page is of
             # the photo that it was picked for.
             self._sticky = value is not None and not self._from_page
-        return index
+        return target
 
     def _seen(self, task: Task, name: str) -> dict[str, Any]:
-        probabilities, indices = task.logits.softmax(0).topk(min(5, len(task.logits)))
-        top = [
-            {"index": index, "name": self._model.category(index), "probability": probability}
-            for index, probability in zip(indices.tolist(), probabilities.tolist(), strict=True)
-        ]
+        top = self._told_classes(task, task.logits.topk(min(5, len(task.logits))).indices.tolist())
         return {"_photo": encode.png(task.prepared.pixels), "_photo_name": name, "_top": top}
 
     def _class_info(self, task: Task) -> dict[str, Any]:
-        return {
-            "index": task.target,
-            "name": self._model.category(task.target),
-            "probability": float(task.logits.softmax(0)[task.target]),
-            "score": float(task.logits[task.target]),
+        goal = task.score
+        told = {
+            "index": goal.target if goal.kind == "class" else None,
+            "name": goal.name,
+            "probability": float(goal.probability(task.logits)),
+            "score": float(goal(task.logits)),
         }
+        if isinstance(goal, ClassGoal):
+            told["why"] = self._told_classes(task, goal.plus)
+        return told
+
+    def _told_classes(self, task: Task, indices: Iterable[int]) -> list[dict[str, Any]]:
+        shares = task.logits.softmax(0)
+        return [
+            {"index": k, "name": self._model.category(k), "probability": float(shares[k])}
+            for k in indices
+        ]
 
     def _on_change(self, change: Any) -> None:
         if change["name"] == "target":
-            self._task = replace(self._task, target=change["new"])
+            self._task = self._aimed(self._classes, change["new"])
             self._target_info = self._class_info(self._task)
         super()._on_change(change)
 
@@ -254,7 +291,7 @@ class MethodWidget(ExplanationWidget):
                 self._result_info = {
                     "shape": list(value.shape),
                     "generation": request.generation,
-                    "target": found.target,
+                    "target": to_plain(found.target),
                     "category": found.category,
                     "params": encode.plain(found.params),
                     "seconds": found.seconds,
@@ -278,7 +315,7 @@ class MethodWidget(ExplanationWidget):
         return encode.png(still.overlay(self._last.pixels, self._last.heatmap))
 
     def _told(self) -> list[str]:
-        return [f"target={self._model.category(self.target)!r}"]
+        return [f"target={self._task.score.name!r}"]
 
     def _free(self) -> None:
         self._finished.clear()

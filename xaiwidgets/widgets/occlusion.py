@@ -28,7 +28,7 @@ class Occlusion(MethodWidget, method="occlusion"):
 
     def _beside(self, estimate: Estimate, task: Task) -> dict[str, bytes]:
         found: Occluded = estimate.detail
-        return {"heat": encode.float32(found.heat(task.target))}
+        return {"heat": encode.float32(found.heat(task.score))}
 
     def _known(self, about: About, params: dict[str, Any]) -> Outcome | None:
         outcome = super()._known(about, params)
@@ -37,7 +37,7 @@ class Occlusion(MethodWidget, method="occlusion"):
         kept: Estimate | None = self._finished.get(_scores_key(about, params))
         if kept is None:
             return None
-        read = reread(kept.detail, about.task.target, params["score"])
+        read = reread(kept.detail, about.task.score, params["score"])
         last = replace(read, diagnostics=kept.diagnostics)
         return self._outcome(about, last, finished(about.task, "occlusion", params, last, 0.0))
 
@@ -45,14 +45,27 @@ class Occlusion(MethodWidget, method="occlusion"):
         found: Occluded = last.detail
         size = found.logits.nbytes + found.normalizers.nbytes
         self._finished.put(_scores_key(about, explanation.params), last, size)
-        clean, classes = about.task.logits.softmax(0).topk(min(_CLASSES, len(about.task.logits)))
-        most, winners = found.logits.max(-1)
-        covered = (found.logits[..., classes] - found.normalizers[..., None]).exp()
+        goal = about.task.score
+        if goal.kind == "output":
+            # Nothing is known of the classes: the one bar is that of the number itself.
+            clean = goal.probability(about.task.logits)[None]
+            covered = goal.probability(found.logits)[..., None]
+            indices, names = [0], [goal.name]
+            winners, sure = torch.zeros(covered.shape[:2], dtype=torch.int32), covered[..., 0]
+        else:
+            clean, classes = about.task.logits.softmax(0).topk(
+                min(_CLASSES, len(about.task.logits))
+            )
+            covered = (found.logits[..., classes] - found.normalizers[..., None]).exp()
+            indices = classes.tolist()
+            names = [self._model.category(index) for index in indices]
+            most, winners = found.logits.max(-1)
+            sure = (most - found.normalizers).exp()
         parts = [
             encode.float32(covered),
             encode.int32(winners),
-            encode.float32((most - found.normalizers).exp()),
-            encode.float32(found.heat(about.task.target)),
+            encode.float32(sure),
+            encode.float32(found.heat(goal)),
         ]
         info = {
             "rows": len(found.tops),
@@ -62,8 +75,8 @@ class Occlusion(MethodWidget, method="occlusion"):
             "patch_size": found.patch_size,
             "stride": explanation.params["stride"],
             "fill": explanation.params["fill"],
-            "classes": classes.tolist(),
-            "names": [self._model.category(index) for index in classes.tolist()],
+            "classes": indices,
+            "names": names,
             "clean": clean.tolist(),
             "score": explanation.params["score"],
             "fill_rgb": _color(found.fill),

@@ -121,5 +121,5 @@ def _asked(task: Task, found: Toggled, kept: list[int]) -> tuple[bytes, float]:
     pixels = part_off(task.prepared.pixels, found, on)
     with torch.inference_mode():
         logits = task.model.logits(task.model.pixels_to_input(pixels[None]), exact=task.exact)
-    chance = float(task.score(logits.float().softmax(1)))
+    chance = float(task.score.probability(logits.float()))
     return encode.jpeg(pixels), chance

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import traitlets as t
 
 from xaiwidgets.methods.params import Parameter
+from xaiwidgets.targets import Target, to_plain
 from xaiwidgets.widgets.encode import plain
 
 if TYPE_CHECKING:
@@ -35,13 +36,17 @@ class ParameterTrait(t.TraitType[Any, Any]):
         return checked
 
 
-class TargetTrait(t.TraitType[int, Any]):
-    """A class: index, name or None in, index out."""
+class TargetTrait(t.TraitType[Any, Any]):
+    """A class: index, name or None in, index out. Or any other target; to the page as JSON."""
 
     default_value = 0
 
-    def validate(self, obj: Any, value: Any) -> int:
-        """Find the class in the widget's model."""
+    def __init__(self) -> None:
+        super().__init__()
+        self.tag(to_json=lambda value, _widget: to_plain(value))
+
+    def validate(self, obj: Any, value: Any) -> Target:
+        """Find it in the widget's model."""
         widget: ExplanationWidget = obj
         return widget._resolve_target(value)
 

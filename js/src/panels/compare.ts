@@ -108,9 +108,10 @@ interface CellView {
 }
 
 function cellView(context: Context, state: Comparison, cell: Cell): CellView {
-  const { category, probability = 0 } = cell.state.get();
+  const { category = "", probability } = cell.state.get();
   const name = state.name(cell);
-  const answer = category ? `${category} ${Math.round(100 * probability)} %` : "";
+  const share = probability == null ? "" : ` ${Math.round(100 * probability)} %`;
+  const answer = category + share;
   const stage = createStage(context, {
     title: `${name}: ${answer}`,
     image: picture(cell.photo),

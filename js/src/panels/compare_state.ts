@@ -15,7 +15,7 @@ export interface CellState {
   state: "waiting" | "running" | "done" | "error";
   error: string;
   category?: string;
-  probability?: number;
+  probability?: number | null;
   fraction?: number;
   shape?: [number, number];
   scale?: number;

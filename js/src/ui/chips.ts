@@ -1,7 +1,11 @@
-/** Which class is explained: the five most probable as chips, all of them by search. */
+/**
+ * Which class is explained: the five most probable as chips, all of them by search; and which one
+ * not, where the method can tell why one class and not another.
+ */
 
 import { h } from "../dom.ts";
 import type { Category, Context } from "../types.ts";
+import { asked, type Target, type TargetInfo, whyNotOf, whyOf } from "./target.ts";
 
 const MOST = 50;
 const percent = new Intl.NumberFormat("en", { style: "percent", maximumFractionDigits: 1 });
@@ -9,16 +13,37 @@ const percent = new Intl.NumberFormat("en", { style: "percent", maximumFractionD
 export function classChips(context: Context): HTMLElement {
   const { session, signal } = context;
   const row = h("div", { class: "xai-chips", role: "group", "aria-label": "Class to explain" });
+  const target = () => session.get<Target>("target");
+  const choose = (index: number) => session.set("target", asked([index], whyNotOf(target())));
+  const chooseNot = (index: number) => {
+    const why = whyOf(target()).filter((each) => each !== index);
+    const best = (session.get<Category[]>("_top") ?? []).find((each) => each.index !== index);
+    session.set("target", asked(why.length || !best ? why : [best.index], [index]));
+  };
+  const whole = h("button", {
+    type: "button",
+    class: "xai-chip xai-asked",
+    onclick: () => {
+      const [first, more] = whyOf(target());
+      session.set("target", more === undefined ? (first ?? null) : null);
+    },
+    signal,
+  });
   const draw = () => {
     const top = session.get<Category[]>("_top") ?? [];
-    const info = session.get<Partial<Category>>("_target_info") ?? {};
-    const target = session.get<number>("target");
+    const info = session.get<TargetInfo>("_target_info") ?? {};
+    const why = whyOf(target());
     const focused = (row.contains(document.activeElement) && document.activeElement) || null;
     const place = focused ? [...row.children].indexOf(focused) : -1;
     const shown = [...top];
-    if (!top.some((each) => each.index === target) && info.index === target) {
-      shown.push(info as Category);
+    for (const each of info.why ?? [info as Category]) {
+      if (why.includes(each.index) && !top.some((other) => other.index === each.index)) {
+        shown.push(each);
+      }
     }
+    whole.hidden = typeof target() === "number";
+    whole.title = "Back to one class";
+    whole.textContent = `${info.name ?? ""} ✕`;
     row.replaceChildren(
       ...shown.map((each) =>
         h(
@@ -26,10 +51,10 @@ export function classChips(context: Context): HTMLElement {
           {
             type: "button",
             class: "xai-chip",
-            "aria-pressed": String(each.index === target),
+            "aria-pressed": String(why.includes(each.index)),
             title: `Explain "${each.name}" (class ${each.index})`,
             style: `--xai-share: ${100 * each.probability}%`,
-            onclick: () => session.set("target", each.index),
+            onclick: () => choose(each.index),
             signal,
           },
           h("span", { class: "xai-chip-name" }, each.name),
@@ -40,12 +65,25 @@ export function classChips(context: Context): HTMLElement {
     (row.children[place] as HTMLElement | undefined)?.focus();
   };
   for (const trait of ["_top", "_target_info", "target"]) session.watch(trait, draw, signal);
-  return h("div", { class: "xai-classes" }, row, search(context));
+  const against = session.get<string[]>("_targets")?.includes("difference");
+  return h(
+    "div",
+    { class: "xai-classes" },
+    row,
+    search(context, "Other class …", "Search a class", choose),
+    against && search(context, "… and not this one", "Search the class that it is not", chooseNot),
+    whole,
+  );
 }
 
 let counter = 0;
 
-function search({ session, signal }: Context): HTMLElement {
+function search(
+  { session, signal }: Context,
+  placeholder: string,
+  label: string,
+  picked: (index: number) => void,
+): HTMLElement {
   const id = `xai-classes-${counter++}`;
   let found: number[] = [];
   let active = 0;
@@ -55,8 +93,8 @@ function search({ session, signal }: Context): HTMLElement {
     type: "text",
     class: "xai-search",
     role: "combobox",
-    placeholder: "Other class …",
-    "aria-label": "Search a class",
+    placeholder,
+    "aria-label": label,
     "aria-expanded": "false",
     "aria-controls": id,
     "aria-autocomplete": "list",
@@ -74,7 +112,7 @@ function search({ session, signal }: Context): HTMLElement {
     if (index === undefined) return;
     input.value = "";
     close();
-    session.set("target", index);
+    picked(index);
   };
   const mark = () => {
     [...list.children].forEach((option, place) => {

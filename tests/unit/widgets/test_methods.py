@@ -55,7 +55,7 @@ def forged(parameter: Parameter) -> list[Any]:
     if parameter.kind == "flag":
         return [1, "yes", None]
     if parameter.kind == "choice":
-        return ["", "__class__", None, "custom", {}]
+        return ["", "__class__", None, "custom", 3.5]
     return [parameter.low - 1, parameter.high + 1, float("nan"), "1", None, True]
 
 
