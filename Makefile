@@ -89,7 +89,8 @@ lint-js: $(TEST) $(NODE_MODULES)
 
 test-python: $(TEST) $(NODE_MODULES) front-end
 	@echo "== pytest"
-	@$(PY) -m pytest tests --ignore=tests/browser $(PYTEST_ARGS)
+	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(PY) -m pytest tests --ignore=tests/browser \
+		--numprocesses=auto --maxprocesses=4 --dist=loadfile $(PYTEST_ARGS)
 
 test-js: $(TEST) $(NODE_MODULES)
 	@echo "== vitest"
