@@ -193,6 +193,23 @@ def test_models_with_other_classes(net: Toy, model: Any, photo: Any, page: Page,
         Compare([model, other], photo, "saliency", ["lion"])
 
 
+def darkness(output: Any) -> Any:
+    return output[:, 2] - output[:, 0]
+
+
+def test_targets_of_every_kind(model: Any, photo: Any, page: Page, made: Any) -> None:
+    targets = [("lynx", "tiger"), xai.Difference("lynx", "ant"), darkness]
+    widget = made(Compare(model, photo, ["saliency", "grad_cam"], targets))
+    widget.wait(PATIENCE)
+    assert [cell["state"] for cell in widget._cells] == ["done"] * 6
+    told = [(cell["category"], cell["probability"]) for cell in widget._cells]
+    assert told[4] == ("darkness", None)
+    assert {key.target for key in widget.results} == {"lynx + tiger", "lynx, not ant", "darkness"}
+    for key, found in widget.results.items():
+        alone = xai.explain(model, photo, key.method, found.target)
+        np.testing.assert_allclose(found.attribution, alone.attribution, rtol=1e-5, atol=1e-7)
+
+
 def test_trust(net: Toy, model: Any, photo: Any, page: Page, made: Any) -> None:
     other = Model(net, {"size": (48, 40)}, CLASSES, "cpu", name="fine")
     widget = made(Compare.trust(model, other, photo, ["grad_cam", "saliency"]))
