@@ -113,21 +113,19 @@ class RegionGoal(OutputGoal):
     Attributes:
         pick: finds the scores in what the network returns, where that is given.
         weights: share of each place of the maps, `(h, w)`, sum 1.
-        means: mean score there of each class, `(K,)`, of the photo.
-        shares: and their mean probabilities.
+        shares: mean probability there of each class, `(K,)`, of the photo.
     """
 
     target: Region
     name: str
     pick: Pick
     weights: Tensor
-    means: Tensor
     shares: Tensor
 
     @property
     def classes(self) -> int:
         """How many classes the network has."""
-        return len(self.means)
+        return len(self.shares)
 
     def readings(self, output: Any, rows: int) -> Tensor:
         """Mean logit and mean probability, `(N, 2)`."""
@@ -241,20 +239,13 @@ def region_goal(
     shares = weights.to(maps)
     inside = shares > 0
     there, shares = maps[0][:, inside], shares[inside]
-    means = there @ shares
     if target.category is None:
-        index = int(means.argmax())
+        index = int((there @ shares).argmax())
     else:
         index = resolve(target.category, maps.shape[1], categories)
     name = categories[index] if categories else f"class {index}"
-    return RegionGoal(
-        target.of(index),
-        f"{name} in a region",
-        pick,
-        weights,
-        means.cpu(),
-        (_probabilities(there, 0) @ shares).cpu(),
-    )
+    found = (_probabilities(there, 0) @ shares).cpu()
+    return RegionGoal(target.of(index), f"{name} in a region", pick, weights, found)
 
 
 def maps_in(output: Any, rows: int, pick: Pick) -> Tensor:

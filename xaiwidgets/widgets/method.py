@@ -32,6 +32,7 @@ from xaiwidgets.widgets import describe, encode, still
 from xaiwidgets.widgets.base import ExplanationWidget, name_of
 from xaiwidgets.widgets.cache import Finished, fingerprint
 from xaiwidgets.widgets.running import Request
+from xaiwidgets.widgets.sync import SKIP
 
 
 @dataclass(frozen=True)
@@ -177,14 +178,13 @@ class MethodWidget(ExplanationWidget):
             "probability": float(goal.probability(task.logits)),
             "score": float(goal(task.logits)),
         }
-        scores = self._classes.logits
-        shares = scores.softmax(0)
+        shares = self._classes.logits.softmax(0)
         if isinstance(goal, RegionGoal):
-            scores, shares = goal.means, goal.shares
+            shares = goal.shares
             told["why"] = self._told_classes(shares, [goal.target.category])
         elif isinstance(goal, ClassGoal):
             told["why"] = self._told_classes(shares, goal.plus)
-        top = scores.topk(min(5, len(scores))).indices.tolist()
+        top = shares.topk(min(5, len(shares))).indices.tolist()
         return {"_target_info": told, "_top": self._told_classes(shares, top)}
 
     def _told_classes(self, shares: Tensor, indices: Iterable[int]) -> list[dict[str, Any]]:
@@ -192,6 +192,14 @@ class MethodWidget(ExplanationWidget):
             {"index": k, "name": self._model.category(k), "probability": float(shares[k])}
             for k in indices
         ]
+
+    def _check_from_page(self, name: str, value: Any) -> Any:
+        checked = super()._check_from_page(name, value)
+        if name == "target" and checked is not SKIP and checked == self.target:
+            # The same in other words, such as a region without its class: the page is told which.
+            self.send_state("target")
+            return SKIP
+        return checked
 
     def _on_change(self, change: Any) -> None:
         if change["name"] == "target":

@@ -1,5 +1,6 @@
 import { beforeEach, describe, expect, it } from "vitest";
 import { classChips } from "../../src/ui/chips.ts";
+import { regionState } from "../../src/ui/region.ts";
 import { asked, whyNotOf, whyOf } from "../../src/ui/target.ts";
 import { type Fake, fakeSession } from "../panels/fake_session.ts";
 
@@ -48,7 +49,7 @@ describe("the class picker", () => {
       _targets: ["class", "classes", "difference", "output"],
       ...traits,
     });
-    picker = classChips({ session, signal: session.signal });
+    picker = classChips({ session, signal: session.signal }, regionState(session));
   };
   const search = (label: string, text: string) => {
     const input = picker.querySelector(`[aria-label="${label}"]`) as HTMLInputElement;
