@@ -30,7 +30,7 @@ export function brushControls(
   );
   const modes = [
     { label: "Paint", erases: false, title: "Add to the region" },
-    { label: "Erase", erases: true, title: "Take away from the region; so does Shift meanwhile" },
+    { label: "Erase", erases: true, title: "Take away from the region" },
   ].map(({ label, erases, title }) => ({
     erases,
     element: button(label, () => change({ erases }), { signal, title }),
@@ -73,7 +73,8 @@ export function brushControls(
     h(
       "p",
       { class: "xai-hint" },
-      "Paint on the photo. By keyboard there: arrows move, Space paints, Delete erases, Escape ends.",
+      "Paint on the photo; Shift erases, Ctrl moves a zoomed picture. By keyboard there: " +
+        "arrows move, Space paints, Delete erases, Escape ends.",
     ),
   );
   session.photo.watch((photo) => {

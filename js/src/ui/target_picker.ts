@@ -20,6 +20,7 @@ export function targetPicker(context: Context): TargetPicker {
   chips.insertBefore(toggle, chips.lastElementChild);
   const leave = () => {
     region.brush.update((now) => ({ ...now, on: false }));
+    session.cursor.set(null);
     toggle.focus();
   };
   return {

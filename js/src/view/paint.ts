@@ -40,7 +40,8 @@ export function paintOn(
       { signal, capture: true },
     );
   on("pointerdown", (event) => {
-    if (event.button !== 0) return;
+    // With Ctrl a zoomed picture is moved, as without a brush.
+    if (event.button !== 0 || event.ctrlKey || event.metaKey) return;
     event.stopPropagation();
     canvas.setPointerCapture(event.pointerId);
     begin("pointer", locate(event), brush.get().erases || event.shiftKey);

@@ -13,8 +13,8 @@ const LINES = [
 ] as const;
 const FILL = [255, 212, 59, 96];
 const RING = [
-  ["#000c", 3],
-  ["#fff", 1],
+  ["#000c", 3.5],
+  ["#fff", 1.5],
 ] as const;
 /** A brush is seen at least this large, in pixels of the screen. */
 const SMALLEST = 3;
