@@ -114,6 +114,7 @@ class Model:
         self._output = output
         self._aim: OutputGoal | None = None
         self._map_size: tuple[int, int] | None = None
+        self._last_input: Tensor | None = None
         self._last_maps: tuple[Tensor, bool, Tensor] | None = None
         self._lock = threading.RLock()
         self._batchers: dict[str, Batcher] = {}
@@ -206,7 +207,8 @@ class Model:
                     f"{self.channels}."
                 )
             self._size = (x.shape[-2], x.shape[-1])
-            return Prepared(pixels, x[None].to(self.device, self.dtype))
+            self._last_input = x[None].to(self.device, self.dtype)
+            return Prepared(pixels, self._last_input)
 
     def pixels_to_input(self, pixels: Tensor) -> Tensor:
         """Normalize pixels `(..., C, H, W)` in 0..1, on the model's device."""
@@ -234,6 +236,8 @@ class Model:
             return self._aim.readings(output, len(x))
         scores = find_scores(output, self._output)
         self._map_size = (scores.shape[2], scores.shape[3]) if scores.ndim == 4 else None
+        if scores.ndim == 4 and x is self._last_input:
+            self._last_maps = (x, exact, scores)
         found = scores_of_classes(scores, len(x))
         if self.categories is not None and found.shape[1] != len(self.categories):
             raise ValueError(
@@ -319,14 +323,14 @@ class Model:
                 found = aim.readings(self.output(x, exact=exact), len(x))
         made = copy.copy(self)
         made._aim = aim
-        made._last_maps = None
+        made._last_input = made._last_maps = None
         # Answers that hang on what is read; the network and its batch sizes are shared.
         made._kept = {}
         return made, aim.target, found
 
     def _maps(self, x: Tensor, exact: bool) -> Tensor:
         """The maps of scores of a photo; those of the last one are kept, so that a region which is
-        painted stroke by stroke asks the network once.
+        painted stroke by stroke asks the network nothing.
         """
         last = self._last_maps
         if last is None or last[0] is not x or last[1] != exact:
