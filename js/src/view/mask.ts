@@ -48,7 +48,9 @@ export function stroke(mask: Mask, from: Point, to: Point, radius: number, value
 
 /** How many pixels are inside. */
 export function count({ inside }: Mask): number {
-  return inside.reduce((sum, value) => sum + value, 0);
+  let found = 0;
+  for (const value of inside) found += value;
+  return found;
 }
 
 export function same(one: Mask | null, other: Mask | null): boolean {
@@ -75,9 +77,9 @@ export function resized(mask: Mask, width: number, height: number): Mask {
 /** Eight pixels to a byte, the first one lowest. */
 export function pack({ inside }: Mask): Uint8Array {
   const bits = new Uint8Array(Math.ceil(inside.length / 8));
-  inside.forEach((value, place) => {
-    if (value) bits[place >> 3] = (bits[place >> 3] as number) | (1 << (place & 7));
-  });
+  for (let at = 0; at < inside.length; at++) {
+    if (inside[at]) bits[at >> 3] = (bits[at >> 3] as number) | (1 << (at & 7));
+  }
   return bits;
 }
 
@@ -85,37 +87,31 @@ export function pack({ inside }: Mask): Uint8Array {
 export function unpack(bits: Uint8Array, width: number, height: number): Mask | null {
   if (bits.length !== Math.ceil((width * height) / 8)) return null;
   const mask = blank(width, height);
-  mask.inside.forEach((_, place) => {
-    mask.inside[place] = ((bits[place >> 3] as number) >> (place & 7)) & 1;
-  });
+  for (let at = 0; at < mask.inside.length; at++) {
+    mask.inside[at] = ((bits[at >> 3] as number) >> (at & 7)) & 1;
+  }
   return mask;
 }
 
 /** Lines `[x0, y0, x1, y1]` along the edges of a mask, as long as they go. */
 export function outline({ width, height, inside }: Mask): number[][] {
-  const at = (x: number, y: number) =>
-    x >= 0 && y >= 0 && x < width && y < height ? (inside[y * width + x] as number) : 0;
   const lines: number[][] = [];
-  const runs = (rows: number, length: number, edge: (row: number, place: number) => boolean) => {
-    const found: [row: number, from: number, to: number][] = [];
+  /** Along the edges between neighboring rows, or columns; `across` leads from one to the next. */
+  const trace = (down: boolean, rows: number, length: number, across: number, along: number) => {
     for (let row = 0; row <= rows; row++) {
       let from = -1;
       for (let place = 0; place <= length; place++) {
-        const here = place < length && edge(row, place);
-        if (here && from < 0) from = place;
-        if (!here && from >= 0) {
-          found.push([row, from, place]);
-          from = -1;
-        }
+        const at = row * across + place * along;
+        const before = row > 0 ? inside[at - across] : 0;
+        const edge = place < length && before !== (row < rows ? inside[at] : 0);
+        if (edge && from < 0) from = place;
+        if (edge || from < 0) continue;
+        lines.push(down ? [from, row, place, row] : [row, from, row, place]);
+        from = -1;
       }
     }
-    return found;
   };
-  for (const [y, from, to] of runs(height, width, (y, x) => at(x, y) !== at(x, y - 1))) {
-    lines.push([from, y, to, y]);
-  }
-  for (const [x, from, to] of runs(width, height, (x, y) => at(x, y) !== at(x - 1, y))) {
-    lines.push([x, from, x, to]);
-  }
+  trace(true, height, width, width, 1);
+  trace(false, width, height, 1, width);
   return lines;
 }

@@ -162,6 +162,16 @@ describe("the outline", () => {
     );
   });
 
+  it("of a single column is right, too", () => {
+    const lines = outline(drawn(".", "#", "#"));
+    expect(lines.map((line) => line.join(" ")).sort()).toEqual([
+      "0 1 0 3",
+      "0 1 1 1",
+      "0 3 1 3",
+      "1 1 1 3",
+    ]);
+  });
+
   it("of nothing is nothing", () => {
     expect(outline(blank(4, 4))).toEqual([]);
   });
