@@ -26,6 +26,7 @@ from xaiwidgets.goals import ClassGoal, RegionGoal
 from xaiwidgets.methods import registry
 from xaiwidgets.methods.estimate import Estimate, Task
 from xaiwidgets.model import Model
+from xaiwidgets.region import Region
 from xaiwidgets.runtime.token import Token
 from xaiwidgets.targets import Target, to_plain
 from xaiwidgets.widgets import describe, encode, still
@@ -195,8 +196,8 @@ class MethodWidget(ExplanationWidget):
 
     def _check_from_page(self, name: str, value: Any) -> Any:
         checked = super()._check_from_page(name, value)
-        if name == "target" and checked is not SKIP and checked == self.target:
-            # The same in other words, such as a region without its class: the page is told which.
+        if isinstance(checked, Region) and checked == self.target:
+            # The same without its class: the page is told which one was found.
             self.send_state("target")
             return SKIP
         return checked

@@ -104,13 +104,15 @@ export function regionState(session: Session): RegionState {
       const now = held && mask.get();
       held = null;
       if (!now) return;
-      if (!now.inside.includes(1)) {
-        if (before) clear();
-        else mask.set(null);
-      } else if (!before || !same(resized(before, now.width, now.height), now)) {
+      const empty = !now.inside.includes(1);
+      if (before ? same(resized(before, now.width, now.height), now) : empty) {
+        mask.set(before);
+        take(); // what was told meanwhile
+      } else if (empty) clear();
+      else {
         where = { bits: pack(now), shape: [now.height, now.width] };
         send(before && !automatic.get() ? (told()?.category ?? null) : null);
-      } else mask.set(before);
+      }
     },
     choose: send,
     clear,

@@ -221,6 +221,17 @@ describe("answers of the kernel", () => {
     expect(last().category).toBeNull();
   });
 
+  it("count once a stroke that changes nothing has ended", () => {
+    made({ target: told(dot(5, 5), 4) });
+    region.brush.update((now) => ({ ...now, size: 2 }));
+    region.press(at(5, 5), false);
+    session.change({ target: told(dot(9, 5), 2) });
+    expect(same(shown(), dot(5, 5))).toBe(true);
+    region.release();
+    expect(same(shown(), dot(9, 5))).toBe(true);
+    expect(sent()).toBe(0);
+  });
+
   it("that refuse a stroke put the page right", () => {
     made({ target: told(dot(4, 4), 1) });
     region.brush.update((now) => ({ ...now, size: 2 }));
