@@ -24,7 +24,7 @@ const watch = process.argv.includes("--watch");
 const OWN = [
   ...["session", "watch", "subscribe", "element", "stages", "repaint", "decorate", "describe"],
   ...["readout", "coloring", "compact", "centerX", "centerY", "scrub", "above", "below", "extras"],
-  ...["usesMap", "usesTarget", "usesPhoto", "varying", "axes", "limit"],
+  ...["usesMap", "usesTarget", "usesPhoto", "varying", "axes", "limit", "colormap"],
 ];
 
 const options = {
