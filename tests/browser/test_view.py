@@ -174,9 +174,9 @@ def test_free_patch_is_asked_of_the_network(lab: LabPage) -> None:
     heading = bars.locator(".xai-told")
     before = page.get("(w.status, w._result_info, w._generation)")
     # Away from the middle of any window; the photo is 224 pixels wide.
-    at = {"x": bounds["width"] * 60.5 / 224, "y": bounds["height"] * 120.5 / 224}
+    x, y = bounds["width"] * 60.5 / 224, bounds["height"] * 120.5 / 224
     with lab.traffic() as traffic:
-        canvas.hover(position=at)
+        canvas.hover(position={"x": x, "y": y})
         expect(heading).to_have_text("Patch at column 56, row 112")
     assert traffic.comm == []
     snapped, picture = _shown(bars), page.picture()
@@ -184,7 +184,7 @@ def test_free_patch_is_asked_of_the_network(lab: LabPage) -> None:
     expect(box).not_to_be_checked()
     with lab.traffic() as traffic:
         box.check()
-        canvas.hover(position=at)
+        canvas.hover(position={"x": x, "y": y})
         expect(heading).to_have_text("Patch at column 32, row 92")
         expect(bars).to_have_attribute("aria-busy", "false")
     asked = [each for each in traffic.customs if each.get("name") == "cover"]
@@ -206,7 +206,7 @@ def test_free_patch_is_asked_of_the_network(lab: LabPage) -> None:
     # A hand that moves on: never more than one question without an answer.
     with lab.traffic() as traffic:
         for step in range(40):
-            canvas.hover(position={"x": at["x"] + 4 * step, "y": at["y"] + step})
+            canvas.hover(position={"x": x + 4 * step, "y": y + step})
         expect(heading).to_have_text(re.compile(r"^Patch at column \d+, row \d+$"))
     asked = [each for each in traffic.customs if each.get("name") == "cover"]
     answers = [m for m in traffic.received_comm if m.custom.get("kind") == "covered"]
@@ -214,7 +214,7 @@ def test_free_patch_is_asked_of_the_network(lab: LabPage) -> None:
     assert page.get("(w.status, w._result_info, w._generation)") == before
     box.uncheck()
     with lab.traffic() as traffic:
-        canvas.hover(position=at)
+        canvas.hover(position={"x": x, "y": y})
         expect(heading).to_have_text("Patch at column 56, row 112")
     assert traffic.comm == []
     assert _shown(bars) == snapped

@@ -4,6 +4,8 @@ Two ways give the same numbers: the whole network on the whole photo, or only wh
 (`engine.incremental`). Which one is faster is measured, never guessed: the first patches are
 evaluated the plain way, and then also the other way, which checks it; after that both are timed on
 the work itself. What was learned stays with the model.
+
+One patch alone, such as the one under a cursor, is timed apart: a batch of one has other costs.
 """
 
 from __future__ import annotations

@@ -117,6 +117,21 @@ def test_switched_beside_a_run(net: Toy, model: Any, photo: Any, page: Page, mad
     assert widget._result_info["generation"] == widget._generation == generation
 
 
+def test_a_switch_that_fails_is_told_of(
+    net: Toy, model: Any, photo: Any, page: Page, made: Any
+) -> None:
+    widget = made(started("LIME", LIME, model, photo, page))
+    result = widget.result
+    net.control.error = RuntimeError("the cable is out")
+    page.send(widget, {"kind": "action", "name": "toggle", "kept": [0]})
+    assert runtime.worker().wait(widget._aside, PATIENCE)
+    net.control.error = None
+    assert "the cable is out" in widget.error
+    assert (widget.status, widget.result) == ("idle", result)
+    (answer,) = page.custom("picture")
+    assert "probability" not in answer
+
+
 @pytest.mark.parametrize("kept", [None, 3, "0", [6], [-1], [True], [0.0], ["0"], [[0]]])
 def test_forged_switch(kept: Any, model: Any, photo: Any, page: Page, made: Any) -> None:
     widget = made(started("LIME", LIME, model, photo, page))
