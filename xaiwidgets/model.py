@@ -22,10 +22,16 @@ from xaiwidgets.engine.copying import (
 )
 from xaiwidgets.engine.folding import fold
 from xaiwidgets.engine.layers import Layer, list_layers
-from xaiwidgets.engine.logits import check_finite, extract_logits, network_error
-from xaiwidgets.goals import Goal, OutputGoal, class_goal, output_goal
+from xaiwidgets.engine.logits import (
+    check_finite,
+    find_scores,
+    network_error,
+    scores_of_classes,
+)
+from xaiwidgets.goals import Goal, OutputGoal, class_goal, function_goal, maps_in, region_goal
 from xaiwidgets.preprocess import Preprocess, make_preprocess
-from xaiwidgets.targets import Target, check_names, nearest, resolve_target
+from xaiwidgets.region import Region
+from xaiwidgets.targets import Target, check_names, nearest, read_plain, resolve_target
 
 T = TypeVar("T")
 
@@ -107,6 +113,9 @@ class Model:
         self.preprocess: Preprocess = make_preprocess(preprocess, input_channels(net))
         self._output = output
         self._aim: OutputGoal | None = None
+        self._map_size: tuple[int, int] | None = None
+        self._last_input: Tensor | None = None
+        self._last_maps: tuple[Tensor, bool, Tensor] | None = None
         self._lock = threading.RLock()
         self._batchers: dict[str, Batcher] = {}
         self._kept: dict[Hashable, Any] = {}
@@ -137,6 +146,13 @@ class Model:
     def size(self) -> tuple[int, int]:
         """`(H, W)` of the frame; where it follows the image, that of the last one."""
         return self._size or (224, 224)
+
+    @property
+    def map_size(self) -> tuple[int, int] | None:
+        """`(h, w)` of the maps of scores that the network gives, as far as it has been run; `None`
+        where it gives one score for each class.
+        """
+        return self._map_size
 
     @property
     def net(self) -> nn.Module:
@@ -191,7 +207,8 @@ class Model:
                     f"{self.channels}."
                 )
             self._size = (x.shape[-2], x.shape[-1])
-            return Prepared(pixels, x[None].to(self.device, self.dtype))
+            self._last_input = x[None].to(self.device, self.dtype)
+            return Prepared(pixels, self._last_input)
 
     def pixels_to_input(self, pixels: Tensor) -> Tensor:
         """Normalize pixels `(..., C, H, W)` in 0..1, on the model's device."""
@@ -217,7 +234,11 @@ class Model:
         output = self.output(x, exact=exact)
         if self._aim is not None:
             return self._aim.readings(output, len(x))
-        found = extract_logits(output, len(x), self._output)
+        scores = find_scores(output, self._output)
+        self._map_size = (scores.shape[2], scores.shape[3]) if scores.ndim == 4 else None
+        if scores.ndim == 4 and x is self._last_input:
+            self._last_maps = (x, exact, scores)
+        found = scores_of_classes(scores, len(x))
         if self.categories is not None and found.shape[1] != len(self.categories):
             raise ValueError(
                 f"The network has {found.shape[1]} classes, but {len(self.categories)} names were "
@@ -275,7 +296,7 @@ class Model:
             raise ValueError(f"This model reads {self._aim.name!r} off its network, nothing else.")
         return self._aim
 
-    def aimed(self, target: Any, x: Tensor, *, exact: bool = False) -> tuple[Model, Target]:
+    def aimed(self, target: Any, x: Tensor, *, exact: bool = False) -> tuple[Model, Target, Tensor]:
         """A model of the same network that gives, in place of logits, what the target reads off.
 
         Args:
@@ -284,21 +305,38 @@ class Model:
             exact: run the network without folding.
 
         Returns:
-            The model, and the resolved target.
+            The model, the resolved target, and what the model gives for the photo, `(1, M)`.
 
         Raises:
             ValueError, TypeError: for a target that does not fit what the network returns.
         """
-        frame = (x.shape[-2], x.shape[-1])
+        target = read_plain(target)
+        aim: OutputGoal
         # The weights of a region made in inference mode could never be differentiated through.
         with torch.inference_mode(False), torch.no_grad():
-            output = self.output(x, exact=exact)
-            aim = output_goal(target, output, frame, self._output, self.categories)
+            if isinstance(target, Region):
+                maps, frame = self._maps(x, exact), (x.shape[-2], x.shape[-1])
+                region = region_goal(target, maps, frame, self._output, self.categories)
+                aim, found = region, region.read(maps)
+            else:
+                aim = function_goal(target)
+                found = aim.readings(self.output(x, exact=exact), len(x))
         made = copy.copy(self)
         made._aim = aim
+        made._last_input = made._last_maps = None
         # Answers that hang on what is read; the network and its batch sizes are shared.
         made._kept = {}
-        return made, aim.target
+        return made, aim.target, found
+
+    def _maps(self, x: Tensor, exact: bool) -> Tensor:
+        """The maps of scores of a photo; those of the last one are kept, so that a region which is
+        painted stroke by stroke asks the network nothing.
+        """
+        last = self._last_maps
+        if last is None or last[0] is not x or last[1] != exact:
+            maps = maps_in(self.output(x, exact=exact), len(x), self._output)
+            self._last_maps = last = (x, exact, maps)
+        return last[2]
 
     def layers(self) -> list[Layer]:
         """Every layer: name, type, output shape, share of the work, in the order of the tree."""

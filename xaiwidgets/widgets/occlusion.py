@@ -18,7 +18,7 @@ from xaiwidgets.goals import Goal
 from xaiwidgets.methods.estimate import Estimate, Task
 from xaiwidgets.methods.occlusion import Occluded, covered_at, reread
 from xaiwidgets.runtime.stream import Packed
-from xaiwidgets.widgets import encode
+from xaiwidgets.widgets import encode, front_end
 from xaiwidgets.widgets.cache import fingerprint
 from xaiwidgets.widgets.method import About, MethodWidget, Outcome, Shown
 from xaiwidgets.widgets.sync import shortened
@@ -28,6 +28,8 @@ _CLASSES = 5
 
 class Occlusion(MethodWidget, method="occlusion"):
     """Occlusion of a photo: how much a class suffers when a patch is covered."""
+
+    _esm = front_end.script("special")
 
     patch_size: int
     stride: int
