@@ -4,16 +4,19 @@ For each network and patch size: milliseconds a patch takes the plain way and by
 gain, the gain that the multiply-adds alone would allow, which way was chosen, and what the choice
 costs against the better one.
 
-Run with ``python -m benchmarks.occlusion [--nets ...] [--sides ...]``.
+With ``--alone`` for one patch at a time, anywhere, as the cursor asks for it: medians over places.
+
+Run with ``python -m benchmarks.occlusion [--alone] [--nets ...] [--sides ...]``.
 """
 
 from __future__ import annotations
 
 import argparse
 import math
+import statistics
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -22,7 +25,7 @@ import xaiwidgets as xai
 from benchmarks.attribution import network
 from benchmarks.measure import machine
 from xaiwidgets.engine.masking import masked_logits
-from xaiwidgets.engine.patches import Patches, Ways, patched_logits
+from xaiwidgets.engine.patches import Patches, Ways, logits_at, patched_logits
 from xaiwidgets.model import Model
 
 NETS = (
@@ -69,12 +72,56 @@ def by_difference(model: Model, patches: Patches, x: torch.Tensor) -> tuple[floa
         return best(run) / count, plan.ratio
 
 
+def ways_of_one(
+    model: Model, x: torch.Tensor, side: int, corner: tuple[int, int]
+) -> dict[str, Callable[[], object]]:
+    """One patch: as it is done, and each of the two ways that there are."""
+    filling = torch.zeros_like(x[0])
+    top, left = (np.array([start]) for start in corner)
+    here = Patches(top, left, side, filling)
+    calls: dict[str, Callable[[], object]] = {
+        "done": lambda: logits_at(model, x, filling, side, corner),
+        "plain": lambda: deque(masked_logits(model, x, 1, here.paint), maxlen=0),
+    }
+    other = model.once(("patches", False, tuple(x.shape)), Ways).trace(model, x, False)
+    if other:
+        clean = other.clean(other.anywhere(side), x)
+        assert clean is not None
+        calls["other"] = lambda: other.logits_at(clean, x, filling, side, corner)
+    return calls
+
+
+def alone(name: str, sides: Sequence[int], count: int = 50) -> None:
+    """Print what one patch anywhere takes."""
+    _, model = network(name, torch.device("cpu"))
+    x = model.prepare(xai.photo("cat")).input
+    for side in sides:
+        random = np.random.default_rng(0)
+        # Its middle is on the photo.
+        corners = random.integers(-(side // 2), x.shape[-1] - side // 2, (count, 2)).tolist()
+        taken: dict[str, list[float]] = {}
+        for top, left in corners:
+            with torch.inference_mode():
+                for way, call in ways_of_one(model, x, side, (top, left)).items():
+                    taken.setdefault(way, []).append(best(call, 1))
+        # Both ways are gone at first, to choose one.
+        told = [f"{1000 * statistics.median(each[2:]):.1f}" for each in taken.values()]
+        print(f"| {name} | {side} | {' | '.join([*told, '-'][:3])} |", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--alone", action="store_true", help="one patch at a time")
     parser.add_argument("--nets", nargs="+", default=NETS)
     parser.add_argument("--sides", nargs="+", type=int, default=SIDES)
     options = parser.parse_args()
     print(f"Machine: {machine(torch.device('cpu'))}\n")
+    if options.alone:
+        print("| network | patch | one patch anywhere ms | plain ms | by differences ms |")
+        print("|---|---:|---:|---:|---:|")
+        for name in options.nets:
+            alone(name, options.sides)
+        return
     print("| network | patch | plain ms | by differences ms | gain | planned | chosen | costs |")
     print("|---|---:|---:|---:|---:|---:|---|---:|")
     for name in options.nets:

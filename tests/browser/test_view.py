@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Locator, expect
 
 from tests.browser.lab import LabPage
 from tests.browser.widgets import CALLS, HEAD, WidgetPage
@@ -142,6 +142,82 @@ with torch.inference_mode():
 """
     lab.execute(code)
     assert float(shown[2]) == pytest.approx(100 * page.get("told"), abs=0.06)
+
+
+# What the network says of the photo with a patch of 56 pixels there, as percentages.
+FREE = """
+import torch
+from xaiwidgets.methods.baselines import blank
+from xaiwidgets.explanation import make_task
+task = make_task(model, photo)
+fill = model.pixels_to_input(blank(task, 'mean'))[None]
+def told(top, left):
+    x, window = task.x.clone(), (..., slice(max(top, 0), top + 56), slice(max(left, 0), left + 56))
+    x[window] = fill[window]
+    with torch.inference_mode():
+        shares = model.logits(x).softmax(1)[0]
+    return [100 * float(shares[index]) for index in w._extra_info['classes']]
+"""
+
+
+def _shown(bars: Locator) -> list[float]:
+    return [float(chance) for chance in re.findall(r"→ ([\d.]+) %", bars.inner_text())]
+
+
+def test_free_patch_is_asked_of_the_network(lab: LabPage) -> None:
+    page = WidgetPage(lab, "xai.Occlusion(model, photo, patch_size=56, stride=56)")
+    lab.execute(FREE)
+    canvas = page.root.locator("canvas.xai-canvas").first
+    bounds = canvas.bounding_box()
+    assert bounds is not None
+    bars = page.root.locator(".xai-bars")
+    heading = bars.locator(".xai-told")
+    before = page.get("(w.status, w._result_info, w._generation)")
+    # Away from the middle of any window; the photo is 224 pixels wide.
+    x, y = bounds["width"] * 60.5 / 224, bounds["height"] * 120.5 / 224
+    with lab.traffic() as traffic:
+        canvas.hover(position={"x": x, "y": y})
+        expect(heading).to_have_text("Patch at column 56, row 112")
+    assert traffic.comm == []
+    snapped, picture = _shown(bars), page.picture()
+    box = page.root.get_by_label("Free patch")
+    expect(box).not_to_be_checked()
+    with lab.traffic() as traffic:
+        box.check()
+        canvas.hover(position={"x": x, "y": y})
+        expect(heading).to_have_text("Patch at column 32, row 92")
+        expect(bars).to_have_attribute("aria-busy", "false")
+    asked = [each for each in traffic.customs if each.get("name") == "cover"]
+    assert asked[-1] == {"kind": "action", "name": "cover", "top": 92, "left": 32}
+    page.expect_change(picture)
+    free = _shown(bars)
+    assert len(free) == 5
+    assert max(abs(a - b) for a, b in zip(free, snapped, strict=True)) > 0.5
+    assert free == pytest.approx(page.get("told(92, 32)"), abs=0.06)
+    # By keyboard, pixel by pixel; and cut off in the corner.
+    canvas.press("ArrowRight")
+    canvas.press("Shift+ArrowUp")
+    expect(heading).to_have_text("Patch at column 33, row 82")
+    assert _shown(bars) == pytest.approx(page.get("told(82, 33)"), abs=0.06)
+    canvas.hover(position={"x": 2, "y": 2})
+    expect(heading).to_have_text("Patch at column 0, row 0")
+    column, row = (int(2 / bounds[side] * 224) - 28 for side in ("width", "height"))
+    assert _shown(bars) == pytest.approx(page.get(f"told({row}, {column})"), abs=0.06)
+    # A hand that moves on: never more than one question without an answer.
+    with lab.traffic() as traffic:
+        for step in range(40):
+            canvas.hover(position={"x": x + 4 * step, "y": y + step})
+        expect(heading).to_have_text(re.compile(r"^Patch at column \d+, row \d+$"))
+    asked = [each for each in traffic.customs if each.get("name") == "cover"]
+    answers = [m for m in traffic.received_comm if m.custom.get("kind") == "covered"]
+    assert 0 < len(asked) == len(answers) <= 40
+    assert page.get("(w.status, w._result_info, w._generation)") == before
+    box.uncheck()
+    with lab.traffic() as traffic:
+        canvas.hover(position={"x": x, "y": y})
+        expect(heading).to_have_text("Patch at column 56, row 112")
+    assert traffic.comm == []
+    assert _shown(bars) == snapped
 
 
 def test_class_name_is_text(lab: LabPage) -> None:

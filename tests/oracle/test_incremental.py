@@ -46,6 +46,25 @@ def test_same_logits(name: str) -> None:
     assert float((ours - theirs).norm()) <= 1e-3 * float(drops.norm())
 
 
+@pytest.mark.parametrize("name", ["resnet18", "densenet121", "efficientnet_lite0"])
+def test_same_logits_of_one_patch(name: str) -> None:
+    net = model(name)
+    x = net.prepare(photo()).input
+    with torch.inference_mode():
+        network = Incremental(net.logits, x)
+        clean = network.clean(network.anywhere(16), x)
+        assert clean is not None
+        places = [*PLACES, (-9, 219), (-3, 60)]
+        filling = torch.zeros_like(x[0])
+        ours = [network.logits_at(clean, x, filling, 16, place) for place in places]
+        batch = x.repeat(len(places), 1, 1, 1)
+        for image, (top, left) in zip(batch, places, strict=True):
+            image[:, max(top, 0) : top + 16, left : left + 16] = 0
+        theirs = net.logits(batch)
+        drops = theirs - net.logits(x)
+    assert float((torch.cat(ours) - theirs).norm()) <= 1e-3 * float(drops.norm())
+
+
 def test_vision_transformer_goes_the_plain_way() -> None:
     net = model("vit_b_16")
     found = xai.explain(net, photo(), "occlusion", patch_size=64, stride=64, progress=False)

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xaiwidgets.engine.patches import Patches, patched_logits
+from xaiwidgets.engine.patches import Patches, logits_at, patched_logits
 from xaiwidgets.goals import ClassGoal, Goal, class_goal
 from xaiwidgets.methods.baselines import blank, gray_value
 from xaiwidgets.methods.estimate import Estimate, Task
@@ -162,7 +162,7 @@ def occlusion(
     stride = min(stride, patch_size)
     tops, lefts = _starts(height, patch_size, stride), _starts(width, patch_size, stride)
     fill_pixels = blank(task, fill)
-    filling = task.model.pixels_to_input(fill_pixels).reshape(task.x.shape)[0]
+    filling = _as_input(task, fill_pixels)
     places = scattered(len(tops), len(lefts))
     patches = Patches(
         np.asarray(tops)[places[:, 0]], np.asarray(lefts)[places[:, 1]], patch_size, filling
@@ -216,6 +216,29 @@ def reread(found: Occluded, target: int | Goal, score: str = "probability") -> E
     total = len(found.tops) * len(found.lefts)
     value = found.attribution(target, score).to(found.logits.dtype)
     return Estimate(value, total, total, {"positions": float(total)}, found)
+
+
+def covered_at(
+    task: Task, fill: Tensor, patch_size: int, corner: tuple[int, int]
+) -> tuple[Tensor, Tensor]:
+    """What the network says of the photo with one patch, anywhere: the same as on the grid.
+
+    Args:
+        task: the photo.
+        fill: what covers it, pixels `(C, H, W)` in 0..1.
+        patch_size: side of the patch in pixels.
+        corner: its first pixel row and column, negative where it is cut off there.
+
+    Returns:
+        Logits of all classes, `(K,)`, and the log of the sum of their exponentials.
+    """
+    filling = _as_input(task, fill)
+    logits = logits_at(task.model, task.x, filling, patch_size, corner, exact=task.exact)
+    return logits, logits.logsumexp(0)
+
+
+def _as_input(task: Task, fill: Tensor) -> Tensor:
+    return task.model.pixels_to_input(fill).reshape(task.x.shape)[0]
 
 
 def _starts(side: int, patch: int, stride: int) -> list[int]:

@@ -27,12 +27,14 @@ from xaiwidgets.methods import registry
 from xaiwidgets.methods.estimate import Estimate, Task
 from xaiwidgets.model import Model
 from xaiwidgets.region import Region
+from xaiwidgets.runtime.stream import Message, Packed
 from xaiwidgets.runtime.token import Token
 from xaiwidgets.targets import Target, to_plain
 from xaiwidgets.widgets import describe, encode, still
+from xaiwidgets.widgets.aside import Aside
 from xaiwidgets.widgets.base import ExplanationWidget, name_of
 from xaiwidgets.widgets.cache import Finished, fingerprint
-from xaiwidgets.widgets.running import Request
+from xaiwidgets.widgets.running import Request, explained, log
 from xaiwidgets.widgets.sync import SKIP
 
 
@@ -83,6 +85,14 @@ class Outcome:
         return arrays + len(self.extra) + self.kept_bytes
 
 
+@dataclass(frozen=True)
+class Shown:
+    """The result that is shown, and what it explains."""
+
+    about: About
+    outcome: Outcome
+
+
 class MethodWidget(ExplanationWidget):
     """One method, live: a change of a parameter, the class or the photo refines a new result."""
 
@@ -111,6 +121,8 @@ class MethodWidget(ExplanationWidget):
         self._wanted = target
         self._seed = seed
         self._finished: Finished[Any] = Finished()
+        self._shown: Shown | None = None
+        self._aside = Aside(self._stream)
         super().__init__(
             model,
             image,
@@ -304,7 +316,8 @@ class MethodWidget(ExplanationWidget):
                 return
             with self._stream:
                 self._maps.clear()  # it would arrive after the final result
-            self._last = found
+                self._aside.clear()  # and this one would be about the result before
+            self._last, self._shown = found, Shown(about, outcome)
             self._show(request, outcome)
             value = found.heatmap
             with self.hold_sync():
@@ -330,6 +343,35 @@ class MethodWidget(ExplanationWidget):
     def _show(self, request: Request, outcome: Outcome) -> None:
         """Stream what belongs to an outcome."""
 
+    # --- questions about what is shown
+
+    def _result_shown(self) -> Shown:
+        """What the page can ask about, or raise."""
+        if self._shown is None:
+            raise ValueError("The page asked about a result, but no run has finished yet.")
+        return self._shown
+
+    def _ask_aside(self, question: Message, answer: Callable[[Shown], Packed | None]) -> None:
+        """Have the worker answer the page while runs go on; of several questions the last one.
+
+        Args:
+            question: sent back with the answer; alone where there is none, so that the page waits
+                no longer.
+            answer: about what is shown then; `None` sends nothing, where the question was about
+                something else.
+        """
+
+        def answered() -> Packed | None:
+            try:
+                found = answer(self._result_shown())
+            except Exception as error:
+                log.error("%s could not answer the page.", type(self).__name__, exc_info=error)
+                self._complain(explained(error))
+                return question, []
+            return found and ({**question, **found[0]}, found[1])
+
+        self._aside.ask(answered, self._front.for_job())
+
     def _still(self) -> bytes:
         if self._last is None:
             return self._photo
@@ -339,6 +381,8 @@ class MethodWidget(ExplanationWidget):
         return [f"target={self._task.score.name!r}"]
 
     def _free(self) -> None:
+        self._aside.close()
+        self._shown = None
         self._finished.clear()
         with self._quietly():
             self._result = self._extra = b""

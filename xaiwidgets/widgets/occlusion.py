@@ -1,19 +1,27 @@
-"""Occlusion, live: cover a patch, see what the class loses."""
+"""Occlusion, live: cover a patch, see what the class loses.
+
+The page looks the patch of the grid up that is nearest to the cursor. It may also ask for a patch
+anywhere, which the network answers beside its runs.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import torch
+from torch import Tensor
 
 from xaiwidgets.explanation import Explanation, finished
+from xaiwidgets.goals import Goal
 from xaiwidgets.methods.estimate import Estimate, Task
-from xaiwidgets.methods.occlusion import Occluded, reread
+from xaiwidgets.methods.occlusion import Occluded, covered_at, reread
+from xaiwidgets.runtime.stream import Packed
 from xaiwidgets.widgets import encode, front_end
 from xaiwidgets.widgets.cache import fingerprint
-from xaiwidgets.widgets.method import About, MethodWidget, Outcome
+from xaiwidgets.widgets.method import About, MethodWidget, Outcome, Shown
+from xaiwidgets.widgets.sync import shortened
 
 _CLASSES = 5
 
@@ -50,19 +58,14 @@ class Occlusion(MethodWidget, method="occlusion"):
         goal = about.task.score
         if goal.kind == "output":
             # Nothing is known of the classes: the one bar is that of the number itself.
-            clean = goal.probability(about.task.logits)[None]
-            covered = goal.probability(found.logits)[..., None]
-            indices, names = [0], [goal.name]
-            winners, sure = torch.zeros(covered.shape[:2], dtype=torch.int32), covered[..., 0]
+            clean, indices, names = goal.probability(about.task.logits)[None], [0], [goal.name]
         else:
             clean, classes = about.task.logits.softmax(0).topk(
                 min(_CLASSES, len(about.task.logits))
             )
-            covered = (found.logits[..., classes] - found.normalizers[..., None]).exp()
             indices = classes.tolist()
             names = [self._model.category(index) for index in indices]
-            most, winners = found.logits.max(-1)
-            sure = (most - found.normalizers).exp()
+        covered, winners, sure = _bars(goal, found.logits, found.normalizers, indices)
         parts = [
             encode.float32(covered),
             encode.int32(winners),
@@ -83,7 +86,69 @@ class Occlusion(MethodWidget, method="occlusion"):
             "score": explanation.params["score"],
             "fill_rgb": _color(found.fill),
         }
-        return Outcome(explanation, last.done, b"".join(parts), encode.plain(info))
+        extra, info = b"".join(parts), encode.plain(info)
+        return Outcome(explanation, last.done, extra, info, found.fill, found.fill.nbytes)
+
+    # --- a patch anywhere
+
+    def _take_message(self, kind: str, content: dict[str, Any], buffers: list[Any]) -> None:
+        if kind != "action" or content.get("name") != "cover":
+            super()._take_message(kind, content, buffers)
+            return
+        top, left = content.get("top"), content.get("left")
+        corner = _corner(self._result_shown(), top, left)
+        if corner is None:
+            told = shortened(f"row {top!r}, column {left!r}", 60)
+            raise ValueError(
+                f"The page asked for a patch at {told}. Both must be whole numbers, and a part of "
+                "the patch must lie on the photo."
+            )
+
+        def covered(shown: Shown) -> Packed | None:
+            # The result may have become another one meanwhile, of a smaller patch.
+            return None if _corner(shown, *corner) is None else (_covered(shown, corner), [])
+
+        self._ask_aside({"kind": "covered", "top": corner[0], "left": corner[1]}, covered)
+
+
+def _covered(shown: Shown, corner: tuple[int, int]) -> dict[str, Any]:
+    """What the network says with the patch there."""
+    task, outcome = shown.about.task, shown.outcome
+    size = outcome.explanation.params["patch_size"]
+    answer = covered_at(task, outcome.kept, size, corner)
+    bars, winner, sure = _bars(task.score, *answer, outcome.extra_info["classes"])
+    told = {"probabilities": bars.tolist(), "winner": int(winner), "sure": float(sure)}
+    return cast("dict[str, Any]", encode.plain(told))
+
+
+def _corner(shown: Shown, top: Any, left: Any) -> tuple[int, int] | None:
+    """Where the patch begins, if that is a place from where a part of it lies on the photo."""
+    size = shown.outcome.explanation.params["patch_size"]
+    fits = all(
+        isinstance(at, int) and not isinstance(at, bool) and -size < at < side
+        for at, side in zip((top, left), shown.about.task.x.shape[-2:], strict=True)
+    )
+    return (top, left) if fits else None
+
+
+def _bars(
+    goal: Goal, logits: Tensor, normalizers: Tensor, classes: list[int]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Probabilities of the classes `(..., classes)`, the likeliest of all and its own `(...)`.
+
+    Args:
+        goal: what is explained.
+        logits: `(..., K)`.
+        normalizers: log of the sum of their exponentials, `(...)`.
+        classes: whose bars are shown.
+    """
+    if goal.kind == "output":
+        # Nothing is known of the classes: the one bar is that of the number itself.
+        value = goal.probability(logits)
+        return value[..., None], torch.zeros(value.shape, dtype=torch.int32), value
+    most, winners = logits.max(-1)
+    shares = (logits[..., classes] - normalizers[..., None]).exp()
+    return shares, winners, (most - normalizers).exp()
 
 
 def _scores_key(about: About, params: dict[str, Any]) -> Hashable:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable
 from typing import Any, ClassVar
 
 import torch
@@ -11,32 +11,19 @@ from torch import Tensor
 from xaiwidgets.explanation import Explanation, finished
 from xaiwidgets.methods.estimate import Estimate, Task
 from xaiwidgets.methods.toggling import Toggled, part_off
-from xaiwidgets.runtime.stream import Latest
-from xaiwidgets.runtime.token import Token
+from xaiwidgets.runtime.stream import Packed
 from xaiwidgets.widgets import encode
 from xaiwidgets.widgets.cache import fingerprint
 from xaiwidgets.widgets.general import GeneralWidget
-from xaiwidgets.widgets.method import About, Outcome
-from xaiwidgets.widgets.running import Request
+from xaiwidgets.widgets.method import About, Outcome, Shown
 
 
 class SegmentWidget(GeneralWidget):
-    """Keeps the network's answers, and asks it about the segments that the page switches on.
-
-    Attributes:
-        kept: numbers of the segments that the picture beside the map shows.
-    """
+    """Keeps the network's answers, and asks it about the segments that the page switches on."""
 
     _kind_name = "segmented"
     _asks: ClassVar[tuple[str, ...]] = ()
     """Parameters that say what the network is asked; the others only read its answers."""
-
-    def __init__(self, *args: Any, **keys: Any) -> None:
-        self._pictures = Latest()
-        self._stream.attach(self._pictures)
-        self._kept: list[int] = []
-        self._labels = torch.zeros(0, dtype=torch.int64)
-        super().__init__(*args, **keys)
 
     # --- what a method defines
 
@@ -86,32 +73,22 @@ class SegmentWidget(GeneralWidget):
         if kind != "action" or content.get("name") != "toggle":
             super()._take_message(kind, content, buffers)
             return
-        count = self._extra_info.get("count", 0)
+        found: Toggled = self._result_shown().outcome.kept
         kept = content.get("kept")
         if not isinstance(kept, list) or not all(
-            isinstance(each, int) and not isinstance(each, bool) and 0 <= each < count
+            isinstance(each, int) and not isinstance(each, bool) and 0 <= each < found.count
             for each in kept
         ):
             raise ValueError("The page switched segments that are not there.")
-        self._kept = kept
-        self._post("toggle")
 
-    def _extra_work(self, request: Request, about: About, token: Token) -> Iterator[None]:
-        """One pass of the network with the segments that the page switched on."""
-        outcome = self._known(about, request.params)
-        kept = self._kept
-        if outcome is None or max(kept, default=0) >= outcome.kept.count:
-            return
-        picture, probability = _asked(about.task, outcome.kept, kept)
-        message = {
-            "kind": "picture",
-            "gen": request.generation,
-            "kept": kept,
-            "probability": probability,
-        }
-        with self._stream:
-            self._pictures.put(message, [picture])
-        yield
+        def switched(shown: Shown) -> Packed | None:
+            """One pass of the network with the segments that the page switched on."""
+            if shown.outcome.kept is not found:
+                return None
+            picture, probability = _asked(shown.about.task, found, kept)
+            return {"probability": probability}, [picture]
+
+        self._ask_aside({"kind": "picture", "kept": kept}, switched)
 
 
 def _asked(task: Task, found: Toggled, kept: list[int]) -> tuple[bytes, float]:

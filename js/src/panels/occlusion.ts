@@ -1,13 +1,17 @@
 import { hasBytes } from "../bitmap.ts";
 import { Store } from "../store.ts";
 import type { Context, PanelView, Point, ScalarMap, Session } from "../types.ts";
+import { checkbox } from "../ui/checkbox.ts";
 import { percent } from "../ui/scale.ts";
 import { createStage } from "../view/stage.ts";
 import { probabilityBars } from "./occlusion_bars.ts";
 import { OcclusionLookup } from "./occlusion_lookup.ts";
+import { type PatchState, patchState } from "./occlusion_patch.ts";
 import { picture, scalarMap, scalars } from "./pixels.ts";
 
-interface State {
+const FREE = "Ask the network about the patch right under the cursor, between the windows too";
+
+interface State extends PatchState {
   lookup: Store<OcclusionLookup | null>;
   heat: Store<ScalarMap | null>;
 }
@@ -46,7 +50,7 @@ function makeState(session: Session): State {
     const now = map?.extras.heat && scalarMap(map.extras.heat, [map.height, map.width]);
     if (now) heat.set(now);
   }, session.signal);
-  return { lookup, heat };
+  return { lookup, heat, ...patchState(session, lookup) };
 }
 
 /** Attribution and probability maps; the cursor holds the patch, bars tell what it does. */
@@ -55,8 +59,7 @@ export function occlusion(context: Context): PanelView {
   const state = session.shared("occlusion", () => makeState(session));
 
   function patch(canvas: CanvasRenderingContext2D, pixel: number): void {
-    const point = session.cursor.get();
-    const found = point && state.lookup.get()?.at(point);
+    const found = state.now.get();
     if (!found) return;
     const { left, top, width, height } = found;
     const fill = state.lookup.get()?.info.fill_rgb;
@@ -118,12 +121,18 @@ export function occlusion(context: Context): PanelView {
   const repaint = () => {
     for (const stage of stages) stage.repaint();
   };
-  session.cursor.subscribe(repaint, signal);
-  state.lookup.subscribe(repaint, signal);
+  state.now.subscribe(repaint, signal);
+  const free = checkbox("Free patch", (on) => state.free.set(on), signal, FREE);
+  const bars = probabilityBars(context, state.lookup, state.now);
+  state.free.watch((on) => {
+    free.show(on);
+    // On the grid the bars follow every movement: too much to be read aloud.
+    bars.ariaLive = on ? "polite" : "off";
+  }, signal);
 
   return {
     stages,
-    below: [probabilityBars(context, state.lookup)],
+    below: [free.element, bars],
     parameters: ["patch_size", "stride", "fill", "score"],
   };
 }

@@ -2,7 +2,9 @@ import { h } from "../dom.ts";
 import type { Store } from "../store.ts";
 import type { Context } from "../types.ts";
 import { percent } from "../ui/scale.ts";
-import type { OcclusionLookup } from "./occlusion_lookup.ts";
+import type { Covered, OcclusionLookup } from "./occlusion_lookup.ts";
+
+const WAITS = " (bars of the nearest window, until the network answers)";
 
 /** A change of probability in percentage points. */
 export function points(now: number, before: number): string {
@@ -16,6 +18,7 @@ export function points(now: number, before: number): string {
 export function probabilityBars(
   { session, signal }: Context,
   lookup: Store<OcclusionLookup | null>,
+  patch: Store<Covered | null>,
 ): HTMLElement {
   const heading = h("p", { class: "xai-told" });
   const rows = h("div", { class: "xai-bars-rows" });
@@ -51,12 +54,13 @@ export function probabilityBars(
 
   function show(): void {
     const table = lookup.get();
-    const point = session.cursor.get();
-    const found = table && point ? table.at(point) : null;
+    const found = patch.get();
+    // Announced when it is complete.
+    element.ariaBusy = `${found?.waits === true}`;
     heading.textContent = !table
       ? "Probabilities appear when the first run has finished."
       : found
-        ? `Patch at column ${found.left}, row ${found.top}`
+        ? `Patch at column ${found.left}, row ${found.top}${found.waits ? WAITS : ""}`
         : "Move over a picture: the patch shows there, and what it does to the first classes.";
     lines.forEach(({ clean, now, text }, i) => {
       const before = table?.info.clean[i] ?? 0;
@@ -74,10 +78,10 @@ export function probabilityBars(
         table.info.names[known] ??
         session.get<string[] | null>("_categories")?.[found.winner] ??
         `class ${found.winner}`;
-      winner.textContent = `${name} takes over with ${percent(found.winnerProbability)}`;
+      winner.textContent = `${name} takes over with ${percent(found.sure)}`;
     }
   }
   lookup.watch(build, signal);
-  session.cursor.subscribe(show, signal);
+  patch.subscribe(show, signal);
   return element;
 }

@@ -14,17 +14,23 @@ export interface OcclusionInfo {
   fill_rgb: [number, number, number] | null;
 }
 
-/** What the network says with the patch at one position. */
-export interface Covered {
-  /** The part of the patch that lies on the photo, in pixels. */
+/** The part of the patch that lies on the photo, in pixels. */
+export interface Place {
   top: number;
   left: number;
   width: number;
   height: number;
+}
+
+/** What the network says with the patch at one position. */
+export interface Covered extends Place {
   /** Of the clean photo's first classes, in their order. */
   probabilities: number[];
   winner: number;
-  winnerProbability: number;
+  /** The winner's own probability. */
+  sure: number;
+  /** These are of the nearest position of the grid: the network was not heard about this one. */
+  waits?: boolean;
 }
 
 /** Number of the window, cut off at `end`, whose middle is nearest to `at`. */
@@ -83,17 +89,31 @@ export class OcclusionLookup {
     const row = nearestWindow(tops, size, this.height, point.y);
     const col = nearestWindow(lefts, size, this.width, point.x);
     const place = row * cols + col;
-    const top = Math.max(0, tops[row] as number);
-    const left = Math.max(0, lefts[col] as number);
     const kept = classes.length;
+    return {
+      ...this.shown(tops[row] as number, lefts[col] as number),
+      probabilities: [...this.scores.subarray(place * kept, (place + 1) * kept)],
+      winner: this.winners[place] as number,
+      sure: this.winnerScores[place] as number,
+    };
+  }
+
+  /** First row and column of the patch whose middle is at a point; it may stand out. */
+  corner({ x, y }: Point): [number, number] {
+    const half = this.info.patch_size >> 1;
+    return [Math.floor(y) - half, Math.floor(x) - half];
+  }
+
+  /** What is seen of the patch that begins there. */
+  shown(row: number, column: number): Place {
+    const size = this.info.patch_size;
+    const top = Math.max(0, row);
+    const left = Math.max(0, column);
     return {
       top,
       left,
-      width: Math.min(this.width, (lefts[col] as number) + size) - left,
-      height: Math.min(this.height, (tops[row] as number) + size) - top,
-      probabilities: [...this.scores.subarray(place * kept, (place + 1) * kept)],
-      winner: this.winners[place] as number,
-      winnerProbability: this.winnerScores[place] as number,
+      width: Math.min(this.width, column + size) - left,
+      height: Math.min(this.height, row + size) - top,
     };
   }
 }

@@ -2,6 +2,7 @@
 
 import { h } from "../dom.ts";
 import type { Context, Parameter } from "../types.ts";
+import { checkbox } from "./checkbox.ts";
 import { select } from "./select.ts";
 import { slider } from "./slider.ts";
 
@@ -23,19 +24,9 @@ export function paramControl(context: Context, name: string): HTMLElement {
     return control.element;
   }
   if (spec.kind === "flag") {
-    const input = h("input", {
-      type: "checkbox",
-      onchange: () => session.set(name, input.checked),
-      signal,
-    });
-    session.watch<boolean>(
-      name,
-      (value) => {
-        input.checked = value;
-      },
-      signal,
-    );
-    return h("label", { class: "xai-field", title: spec.help }, input, spec.label);
+    const control = checkbox(spec.label, (value) => session.set(name, value), signal, spec.help);
+    session.watch(name, control.show, signal);
+    return control.element;
   }
   const control = slider(
     {

@@ -4,6 +4,7 @@ import { h } from "../dom.ts";
 import type { Context, Sign, ViewState } from "../types.ts";
 import { moved, zoomed } from "../view/zoom.ts";
 import { button } from "./button.ts";
+import { checkbox } from "./checkbox.ts";
 import { select } from "./select.ts";
 import { slider } from "./slider.ts";
 
@@ -50,13 +51,14 @@ export function toolbar(context: Context, usesMap: boolean): HTMLElement {
       session.view.subscribe((view) => made.show(view[key]), signal);
       return made.element;
     };
-    const box = h("input", {
-      type: "checkbox",
-      onchange: () => change({ box: box.checked }),
+    const box = checkbox(
+      "Threshold",
+      (checked) => change({ box: checked }),
       signal,
-    });
+      "Hide what is below the threshold, box the largest part",
+    );
     session.view.watch((view) => {
-      box.checked = view.box;
+      box.show(view.box);
       colors.show(view.colormap);
     }, signal);
     parts.push(
@@ -71,23 +73,17 @@ export function toolbar(context: Context, usesMap: boolean): HTMLElement {
         unit: "pct",
         help: "Percentile of the values that gets the full color",
       }),
-      h(
-        "label",
-        { class: "xai-field", title: "Hide what is below the threshold, box the largest part" },
-        box,
-        "Threshold",
-      ),
+      box.element,
       number("threshold", { label: "Level", help: "Share of the largest value" }),
     );
   }
-  const smooth = h("input", {
-    type: "checkbox",
-    onchange: () => change({ smooth: smooth.checked }),
+  const smooth = checkbox(
+    "Smooth",
+    (checked) => change({ smooth: checked }),
     signal,
-  });
-  session.view.watch((view) => {
-    smooth.checked = view.smooth;
-  }, signal);
+    "Interpolate between pixels",
+  );
+  session.view.watch((view) => smooth.show(view.smooth), signal);
   const zoom = (factor: number) =>
     session.view.update((view) => zoomed(view, factor, view.centerX, view.centerY));
   const iconic = (label: string, title: string, act: () => void) => {
@@ -96,7 +92,7 @@ export function toolbar(context: Context, usesMap: boolean): HTMLElement {
     return made;
   };
   parts.push(
-    h("label", { class: "xai-field", title: "Interpolate between pixels" }, smooth, "Smooth"),
+    smooth.element,
     h(
       "div",
       { class: "xai-segments", role: "group", "aria-label": "Zoom" },

@@ -1,6 +1,7 @@
 import { afterEach, expect, it } from "vitest";
 import { points, probabilityBars } from "../../src/panels/occlusion_bars.ts";
 import { OcclusionLookup } from "../../src/panels/occlusion_lookup.ts";
+import { patchState } from "../../src/panels/occlusion_patch.ts";
 import { Store } from "../../src/store.ts";
 import { fakeSession } from "./fake_session.ts";
 
@@ -35,10 +36,12 @@ function bars() {
   };
   const session = fakeSession({ _categories: ["a", "b", "fox"] });
   const lookup = new Store(OcclusionLookup.from(info, data, [2, 4]));
-  const element = probabilityBars({ session, signal: controller.signal }, lookup);
+  const { free, now } = patchState(session, lookup);
+  const element = probabilityBars({ session, signal: controller.signal }, lookup, now);
   const texts = () => [...element.querySelectorAll(".xai-bar-text")].map((e) => e.textContent);
   const winner = () => element.querySelector(".xai-winner")?.textContent;
-  return { session, element, texts, winner };
+  const heading = () => element.querySelector(".xai-told")?.textContent;
+  return { session, element, free, texts, winner, heading };
 }
 
 it("changes with the cursor, from what is stored", () => {
@@ -53,6 +56,23 @@ it("changes with the cursor, from what is stored", () => {
   session.cursor.set(null);
   expect(texts()).toEqual(["70.0 %", "20.0 %"]);
   expect([...session.saved, ...session.sent]).toEqual([]);
+});
+
+it("says of which patch the bars are while the network is asked", () => {
+  const { session, element, free, texts, winner, heading } = bars();
+  free.set(true);
+  session.cursor.set({ x: 2.5, y: 1.5 });
+  expect(heading()).toBe(
+    "Patch at column 1, row 0 (bars of the nearest window, until the network answers)",
+  );
+  expect(element.ariaBusy).toBe("true");
+  expect(texts()[0]).toBe("70.0 % → 10.0 % (−60.0 points)");
+  const answer = { probabilities: [0.25, 0.5], winner: 2, sure: 0.625 };
+  session.receive({ kind: "covered", top: 0, left: 1, ...answer });
+  expect(heading()).toBe("Patch at column 1, row 0");
+  expect(element.ariaBusy).toBe("false");
+  expect(texts()).toEqual(["70.0 % → 25.0 % (−45.0 points)", "20.0 % → 50.0 % (+30.0 points)"]);
+  expect(winner()).toBe("fox takes over with 62.5 %");
 });
 
 it("shows names as text", () => {

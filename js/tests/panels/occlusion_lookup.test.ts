@@ -40,7 +40,7 @@ describe("occlusion lookup", () => {
         height: 2,
         probabilities: [0.5, 0.25],
         winner: 104,
-        winnerProbability: 0.125,
+        sure: 0.125,
       });
       expect(lookup?.heat.values[0]).toBe(0.5);
     }

@@ -170,6 +170,46 @@ def test_random_networks(data: st.DataObject) -> None:
     assert ratio >= 1 - 1e-9
 
 
+def _one_by_one(
+    net: Callable[[Tensor], Tensor], x: Tensor, patch: int, places: list[tuple[int, int]]
+) -> tuple[Tensor, Tensor]:
+    """The logits of one patch at a time, some of them cut off, and as they are."""
+    filling = torch.linspace(-1, 1, x[0].numel(), dtype=x.dtype).reshape(x[0].shape)
+    with torch.inference_mode():
+        network = Incremental(net, x)
+        clean = network.clean(network.anywhere(patch), x)
+        assert clean is not None
+        ours = [network.logits_at(clean, x, filling, patch, place) for place in places]
+        rows, cols = (torch.arange(side) for side in x.shape[-2:])
+        theirs = []
+        for top, left in places:
+            inside = ((rows >= top) & (rows < top + patch))[:, None]
+            inside = inside & (cols >= left) & (cols < left + patch)
+            theirs.append(net(torch.where(inside, filling, x)))
+        return torch.cat(ours), torch.cat(theirs)
+
+
+@given(st.data())
+@settings(max_examples=100, deadline=None, derandomize=True)
+def test_one_patch_anywhere(data: st.DataObject) -> None:
+    torch.manual_seed(data.draw(st.integers(0, 1000)))
+    net = Random(data.draw).double().eval()
+    x = torch.rand(1, 2, SIDE, SIDE, dtype=torch.float64)
+    patch = data.draw(st.integers(1, SIDE + 3))
+    place = st.integers(1 - patch, SIDE - 1)
+    places = data.draw(st.lists(st.tuples(place, place), min_size=1, max_size=5))
+    ours, theirs = _one_by_one(net, x, patch, places)
+    torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
+
+
+def test_one_patch_at_every_place_of_a_photo_that_is_no_square() -> None:
+    torch.manual_seed(0)
+    x = torch.rand(1, 3, 14, 9, dtype=torch.float64)
+    places = [(top, left) for top in range(-3, 14) for left in range(-3, 9)]
+    ours, theirs = _one_by_one(Squeezed().double(), x, 4, places)
+    torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
 def test_a_local_network_is_cheaper() -> None:
     torch.manual_seed(0)
     net = nn.Sequential(*(nn.Conv2d(4, 4, 3, padding=1) for _ in range(4)), nn.Flatten(1))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from xaiwidgets.engine import patches as module
-from xaiwidgets.engine.patches import Evaluated, Patches, Ways, patched_logits
+from xaiwidgets.engine.patches import Evaluated, Patches, Ways, logits_at, patched_logits
 from xaiwidgets.model import Model
 
 
@@ -100,6 +100,13 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
         now[0] += costs[1] * (args[-1] - args[-2])
         return windows(self, *args)
 
+    window = module.Incremental.logits_at
+
+    def alone(self: Any, *args: Any) -> Tensor:
+        now[0] += costs[1]
+        return window(self, *args)
+
+    monkeypatch.setattr(module.Incremental, "logits_at", alone)
     monkeypatch.setattr(Model, "logits", plain)
     monkeypatch.setattr(module.Incremental, "logits", by_difference)
     monkeypatch.setattr(module.time, "perf_counter", lambda: now[0])
@@ -178,3 +185,86 @@ def test_memory_of_the_photo_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None
 
     monkeypatch.setattr(incremental, "_CLEAN_SET", 1000)
     assert all(part.ratio == 1 for part in _run(_model(Local()))[1])
+    model = _model(Local())
+    torch.testing.assert_close(_one_by_one(model), _expected(model), rtol=1e-12, atol=1e-12)
+    assert _ways(model).incremental is not None
+    assert not _ways(model).alone[6].times
+
+
+def _one_by_one(model: Model, side: int = 6, count: int = 64) -> Tensor:
+    """The same patches, each asked for alone."""
+    x = _photo(model)
+    patches = _patches(x, side)
+    corners = zip(patches.tops.tolist(), patches.lefts.tolist(), strict=True)
+    found = [logits_at(model, x, patches.filling, side, each) for each in list(corners)[:count]]
+    return torch.stack(found)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("cost", [0.25, 3.0])
+@pytest.mark.parametrize("net", [Local, Looped])
+@pytest.mark.parametrize("side", [1, 6, 15, 48])
+def test_one_patch_is_what_it_is_among_many(
+    side: int, net: type[nn.Module], cost: float, dtype: torch.dtype, clock: list[float]
+) -> None:
+    clock[1] = cost
+    model = _model(net(), dtype)
+    tolerance = 1e-5 if dtype == torch.float32 else 1e-10
+    ours = _one_by_one(model, side)
+    assert ours.dtype == dtype
+    for theirs in (_run(model, side)[0], _expected(model, side)):
+        torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize(("cost", "replays"), [(0.25, 9), (3.0, 2)])
+def test_one_patch_goes_the_faster_way(
+    cost: float, replays: int, clock: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock[1] = cost
+    asked: list[str] = []
+    plain, alone = Model.logits, module.Incremental.logits_at
+    monkeypatch.setattr(
+        Model, "logits", lambda *args, **more: asked.append("plain") or plain(*args, **more)
+    )
+    monkeypatch.setattr(
+        module.Incremental, "logits_at", lambda *args: asked.append("replay") or alone(*args)
+    )
+    model = _model(Local())
+    x = _photo(model)
+    _ways(model).trace(model, x, False)
+    asked.clear()
+    _one_by_one(model, count=9)
+    # Both ways twice, to compare them; then the faster one alone.
+    assert asked[:4] == ["plain", "replay"] * 2
+    assert set(asked[4:]) == {"replay" if cost < 1 else "plain"}
+    assert asked.count("replay") == replays
+    # Another photo: it is compared once more, where it matters.
+    asked.clear()
+    for corner in ((3, 5), (-2, 40)):
+        logits_at(model, x + 0.5, torch.zeros_like(x[0]), 6, corner)
+    assert asked == (["plain", "replay", "replay"] if cost < 1 else ["plain"] * 2)
+
+
+def test_one_patch_of_a_replay_that_disagrees(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = _model(Local())
+    broken = module.Incremental.logits_at
+    monkeypatch.setattr(
+        module.Incremental, "logits_at", lambda self, *args: broken(self, *args) * 1.001
+    )
+    torch.testing.assert_close(_one_by_one(model), _expected(model), rtol=1e-12, atol=1e-12)
+    assert _ways(model).incremental is None
+
+
+@pytest.mark.parametrize("cost", [0.25, 3.0])
+def test_one_patch_is_cut_off_at_every_edge(cost: float, clock: list[float]) -> None:
+    clock[1] = cost
+    model = _model(Local())
+    x = _photo(model)
+    for top, left in [(-2, 4), (45, 4), (4, -5), (4, 47), (-5, -1), (46, 46), (-5, 47)]:
+        covered = x.clone()
+        rows, cols = (slice(max(0, at), at + 6) for at in (top, left))
+        covered[..., rows, cols] = 0
+        with torch.inference_mode():
+            expected = model.logits(covered)[0].clone()
+        ours = logits_at(model, x, torch.zeros_like(x[0]), 6, (top, left))
+        torch.testing.assert_close(ours, expected, rtol=1e-12, atol=1e-12)

@@ -15,6 +15,7 @@ import xaiwidgets as xai
 from tests.unit.widgets.conftest import PATIENCE, Page, Toy
 from xaiwidgets.explanation import make_task
 from xaiwidgets.methods.segments import segment
+from xaiwidgets.runtime import worker as runtime
 
 LIME = {"samples": 17, "segments": 6, "segmentation": "grid"}
 SHAP = {"samples": 40, "segments": 6, "segmentation": "grid"}
@@ -73,7 +74,7 @@ def test_switched_by_hand(
         page.messages.clear()
         page.buffers.clear()
         page.send(widget, {"kind": "action", "name": "toggle", "kept": kept})
-        widget.wait(PATIENCE)
+        assert runtime.worker().wait(widget._aside, PATIENCE)
         (answer,) = page.custom("picture")
         assert answer["kept"] == kept
         assert answer["probability"] == pytest.approx(chance(model, photo, kept), abs=1e-6)
@@ -93,10 +94,42 @@ def test_latest_switch_wins(net: Toy, model: Any, photo: Any, page: Page, made: 
         held.until_entered()
         for last in range(6):
             page.send(widget, {"kind": "action", "name": "toggle", "kept": [last, 0]})
-    widget.wait(PATIENCE)
+    assert runtime.worker().wait(widget._aside, PATIENCE)
     answers = [each["kept"] for each in page.custom("picture")]
     assert answers[-1] == [5, 0]
     assert len(answers) <= 2
+
+
+def test_switched_beside_a_run(net: Toy, model: Any, photo: Any, page: Page, made: Any) -> None:
+    """The run goes on; segments that are not shown any more are not answered for."""
+    widget = made(started("LIME", LIME, model, photo, page))
+    expected = chance(model, photo, [0, 3])
+    with net.control.hold() as held:
+        page.set(widget, samples=60)
+        held.until_entered()
+        generation = widget._generation
+        page.send(widget, {"kind": "action", "name": "toggle", "kept": [0, 3]})
+        assert widget.status == "running"
+    assert runtime.worker().wait(widget._aside, PATIENCE)
+    (answer,) = page.custom("picture")
+    assert answer["probability"] == pytest.approx(expected, abs=1e-6)
+    widget.wait(PATIENCE)
+    assert widget._result_info["generation"] == widget._generation == generation
+
+
+def test_a_switch_that_fails_is_told_of(
+    net: Toy, model: Any, photo: Any, page: Page, made: Any
+) -> None:
+    widget = made(started("LIME", LIME, model, photo, page))
+    result = widget.result
+    net.control.error = RuntimeError("the cable is out")
+    page.send(widget, {"kind": "action", "name": "toggle", "kept": [0]})
+    assert runtime.worker().wait(widget._aside, PATIENCE)
+    net.control.error = None
+    assert "the cable is out" in widget.error
+    assert (widget.status, widget.result) == ("idle", result)
+    (answer,) = page.custom("picture")
+    assert "probability" not in answer
 
 
 @pytest.mark.parametrize("kept", [None, 3, "0", [6], [-1], [True], [0.0], ["0"], [[0]]])
@@ -104,7 +137,7 @@ def test_forged_switch(kept: Any, model: Any, photo: Any, page: Page, made: Any)
     widget = made(started("LIME", LIME, model, photo, page))
     page.send(widget, {"kind": "action", "name": "toggle", "kept": kept})
     assert "segments that are not there" in widget.error
-    widget.wait(PATIENCE)
+    assert runtime.worker().wait(widget._aside, PATIENCE)
     assert page.custom("picture") == []
 
 

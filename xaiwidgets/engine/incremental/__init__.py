@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -23,7 +24,7 @@ from torch import Tensor
 
 from xaiwidgets.engine.batching import Batcher
 from xaiwidgets.engine.incremental.groups import Plans, make_plans
-from xaiwidgets.engine.incremental.plan import Plan
+from xaiwidgets.engine.incremental.plan import Plan, make_plan
 from xaiwidgets.engine.incremental.replay import run_clean, run_tail, run_windows
 from xaiwidgets.engine.incremental.trace import Graph, trace
 from xaiwidgets.engine.incremental.windows import Span, Starts, Windows, gather
@@ -35,6 +36,9 @@ _MOST_GROUPS = 2
 _WORKING_SET = 192 << 20
 _CLEAN_SET = 512 << 20
 
+Corner = tuple[int, int]
+"""First pixel row and column of a patch."""
+
 
 class Incremental:
     """A network that can be evaluated by differences.
@@ -42,6 +46,10 @@ class Incremental:
     Args:
         run: from a batch of inputs to logits.
         x: an input, `(1, C, H, W)`; others of its shape may follow.
+
+    Attributes:
+        checked: sides of the patches for which a replay was compared with the network itself, on
+            the photo that `clean` was last asked for.
 
     Raises:
         UntraceableError: where the network cannot be replayed.
@@ -51,23 +59,42 @@ class Incremental:
         self.graph: Graph = trace(run, x)
         self.shape = tuple(x.shape)
         self._lock = threading.Lock()
+        self.checked: set[int] = set()
+        self._anywhere: tuple[int, Plan] | None = None
         self._photo: Tensor | None = None
         self._clean: dict[int, Tensor] = {}
         self._batchers: dict[tuple[int, int], Batcher] = {}
 
     def plan(self, tops: Starts, lefts: Starts, patch_size: int) -> Plans:
         """What patches take; the first pixels of those are `tops` and `lefts`."""
-        spans = (
-            Span.over(starts, np.minimum(starts + patch_size, side), side)
-            for starts, side in zip((tops, lefts), self.shape[-2:], strict=True)
-        )
-        return make_plans(self.graph, Windows(*spans), torch.float32.itemsize)
+        windows = self._patches(tops, lefts, patch_size)
+        return make_plans(self.graph, windows, torch.float32.itemsize)
 
-    def clean(self, plan: Plans, x: Tensor) -> dict[int, Tensor] | None:
+    def anywhere(self, patch_size: int) -> Plan:
+        """What one patch takes, wherever it is: windows are as large as the largest has to be.
+
+        The last plan is kept, for planning takes a good part of what a replay takes. Its patches
+        begin at `1 - patch_size` and at each later pixel of an axis.
+        """
+        found = self._anywhere
+        if found is None or found[0] != patch_size:
+            tops, lefts = (np.arange(1 - patch_size, side) for side in self.shape[-2:])
+            windows = self._patches(tops, lefts, patch_size)
+            found = (patch_size, make_plan(self.graph, windows, torch.float32.itemsize))
+            self._anywhere = found
+        return found[1]
+
+    def _patches(self, tops: Starts, lefts: Starts, patch_size: int) -> Windows:
+        height, width = self.shape[-2:]
+        rows = Span.of_patches(tops, patch_size, height)
+        return Windows(rows, Span.of_patches(lefts, patch_size, width))
+
+    def clean(self, plan: Plans | Plan, x: Tensor) -> dict[int, Tensor] | None:
         """The photo's own activations, kept until another photo comes; `None` if too large."""
         with self._lock:
             if self._photo is None or not torch.equal(self._photo, x):
                 self._photo, self._clean = x.clone(), {}
+                self.checked.clear()
             if not plan.kept <= self._clean.keys():
                 wanted = plan.kept | self._clean.keys()
                 if self.bytes_of(wanted, x) > _CLEAN_SET:
@@ -126,6 +153,29 @@ class Incremental:
         back = torch.from_numpy(np.argsort(order)).to(result.device)
         return result[back]
 
+    def logits_at(
+        self, clean: dict[int, Tensor], x: Tensor, filling: Tensor, patch_size: int, corner: Corner
+    ) -> Tensor:
+        """The logits, `(1, K)`, with one patch.
+
+        Args:
+            clean: of the photo, for the plan of `anywhere`.
+            x: the photo, `(1, C, H, W)`.
+            filling: what the patch shows of, `(C, H, W)`.
+            patch_size: its side in pixels.
+            corner: its first row and column; a part of it must be on the photo.
+        """
+        plan = self.anywhere(patch_size)
+        row, col = (start + patch_size - 1 for start in corner)
+        changes = tuple(
+            change.at(row, col) if isinstance(change, Windows) else change
+            for change in plan.changes
+        )
+        here, alone = replace(plan, changes=changes), np.zeros(1, np.int64)
+        tops, lefts = (np.array([start]) for start in corner)
+        patches = _shown(x, filling, here, alone, tops, lefts, patch_size)
+        return run_windows(self.graph, here, clean, patches, alone)
+
     def _parts(self, plan: Plans, patches: Starts) -> list[Starts]:
         """So many at a time as fit."""
         return np.array_split(patches, -(-len(patches) // self._at_once(plan)))
@@ -144,7 +194,8 @@ def _shown(
     patches = gather(x, windows)
     corners = zip(tops.tolist(), lefts.tolist(), strict=True)
     for place, (top, left) in enumerate(corners):
-        shown = filling[:, top : top + side, left : left + side]
-        row, col = top - int(windows.rows.starts[place]), left - int(windows.cols.starts[place])
+        first, start = max(top, 0), max(left, 0)
+        shown = filling[:, first : top + side, start : left + side]
+        row, col = first - int(windows.rows.starts[place]), start - int(windows.cols.starts[place])
         patches[place, :, row : row + shown.shape[1], col : col + shown.shape[2]] = shown
     return patches

@@ -37,6 +37,11 @@ class Span:
     highs: Starts
 
     @classmethod
+    def of_patches(cls, starts: Starts, patch_size: int, side: int) -> Span:
+        """What patches that begin at `starts` cover; outside of the plane they are cut off."""
+        return cls.over(np.maximum(starts, 0), np.minimum(starts + patch_size, side), side)
+
+    @classmethod
     def over(cls, lows: Starts, highs: Starts, side: int) -> Span:
         """The smallest windows of one size that hold what changes."""
         size = max(1, int((highs - lows).max()))
@@ -109,6 +114,11 @@ class Windows:
         """The smallest windows for some of the patches."""
         axes = (axis.take(places) for axis in (self.rows, self.cols))
         return Windows(*(Span.over(axis.lows, axis.highs, axis.side) for axis in axes))
+
+    def at(self, row: int, col: int) -> Windows:
+        """The one that number `row` of the rows and number `col` of the columns make."""
+        axes = ((self.rows, row), (self.cols, col))
+        return Windows(*(axis.take(np.array([number])) for axis, number in axes))
 
     def same_place(self, other: Windows) -> bool:
         """Whether these are the very windows of `other`."""
