@@ -125,10 +125,9 @@ class RegionGoal(OutputGoal):
                 f"{tuple(self.weights.shape)} for the photo."
             )
         index = self.target.category
-        weights = self.weights.to(maps)
         share = maps.sigmoid() if maps.shape[1] == 1 else maps.softmax(1)
         both = torch.stack([maps[:, index], share[:, index]], 1)
-        return (both * weights).sum((-2, -1))
+        return (both * self.weights).sum((-2, -1))
 
     def __call__(self, logits: Tensor) -> Tensor:
         """The mean logit."""
@@ -221,9 +220,9 @@ def output_goal(
     if not isinstance(target, Region):
         return FunctionGoal(target, name_of(target))
     maps = maps_in(output, 1, pick)
-    weights = target.weights(frame, (maps.shape[-2], maps.shape[-1]))
+    weights = target.weights(frame, (maps.shape[-2], maps.shape[-1])).to(maps)
     if target.category is None:
-        index = int((maps[0] * weights.to(maps)).sum((-2, -1)).argmax())
+        index = int((maps[0] * weights).sum((-2, -1)).argmax())
     else:
         index = resolve(target.category, maps.shape[1], categories)
     name = categories[index] if categories else f"class {index}"

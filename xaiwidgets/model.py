@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import threading
 from collections.abc import Callable, Hashable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -14,15 +15,19 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from xaiwidgets.engine.batching import Batcher, is_out_of_memory
 from xaiwidgets.engine.copying import (
+    bare_copy,
     choose_device,
     choose_dtype,
     input_channels,
+    lay_out_plainly,
     own_copy,
     try_formats,
 )
 from xaiwidgets.engine.folding import fold
 from xaiwidgets.engine.layers import Layer, list_layers
 from xaiwidgets.engine.logits import check_finite, extract_logits, network_error
+from xaiwidgets.engine.precision import FULL, check_precision, rounding, running, widened
+from xaiwidgets.engine.upload import upload
 from xaiwidgets.goals import Goal, OutputGoal, class_goal, output_goal
 from xaiwidgets.preprocess import Preprocess, make_preprocess
 from xaiwidgets.targets import Target, check_names, nearest, resolve_target
@@ -61,6 +66,9 @@ class Model:
 
     The network is copied; the one given is never touched: it keeps its mode, gradients, hooks and
     weights bit for bit.
+
+    Attributes:
+        precision: how it is run, "fast" unless `precise` says otherwise.
 
     Args:
         net: any ``nn.Module`` from images `(N, C, H, W)` to scores `(N, K)`: a tensor, a
@@ -105,7 +113,9 @@ class Model:
         self.name = name or type(net).__name__
         self.categories = None if categories is None else check_names(categories)
         self.preprocess: Preprocess = make_preprocess(preprocess, input_channels(net))
+        self.precision = "fast"
         self._output = output
+        self._base: Model | None = None
         self._aim: OutputGoal | None = None
         self._lock = threading.RLock()
         self._batchers: dict[str, Batcher] = {}
@@ -113,6 +123,7 @@ class Model:
         with torch.inference_mode(False):
             self._net = own_copy(net, self.device, self.dtype)
         self._fast: nn.Module | None = None
+        self._bare: nn.Module | None = None
         self._memory_format: torch.memory_format | None = None
         self._writes_input = True
         self._layers: list[Layer] | None = None
@@ -121,10 +132,11 @@ class Model:
     def __repr__(self) -> str:
         count = sum(parameter.numel() for parameter in self._net.parameters())
         note = f" ({self._note})" if self._note else ""
+        precision = "" if self.precision == "fast" else f', precision "{self.precision}"'
         classes = f"{len(self.categories)} named classes" if self.categories else "unnamed classes"
         return (
             f"Model({self.name}: {count / 1e6:.2f} M parameters, {classes}, "
-            f"{str(self.dtype).removeprefix('torch.')} on {self.device}{note}; "
+            f"{str(self.dtype).removeprefix('torch.')} on {self.device}{note}{precision}; "
             f"preprocess: {self.preprocess})"
         )
 
@@ -157,6 +169,53 @@ class Model:
         self._settle()
         assert self._memory_format is not None
         return self._memory_format
+
+    def precise(self, precision: str) -> Model:
+        """The same network, run with another precision.
+
+        Args:
+            precision:
+                "fast" folds batch normalization into convolutions and lays images and weights out
+                in channels_last, where the network takes that; "exact" does neither, and runs the
+                network as it is written. They differ by rounding, and leave torch's own switches
+                alone (which let convolutions on a GPU use TF32, unless you turn that off).
+                "tf32" is "fast" with convolutions and matrix products in TF32, on NVIDIA GPUs.
+                "bf16" is "fast" with those in bfloat16, by `torch.autocast`. A CPU without AMX or
+                AVX512-BF16 is slower with it, not faster.
+
+                Explanations with the last two tell what that costs: see `xaiwidgets.explain`.
+
+        Raises:
+            ValueError: for another precision, or one that the device or the dtype rules out.
+
+        The switches of TF32 are those of the whole process: they are turned while the network
+        runs, there and back, and put back as they were. Other threads that compute on a GPU
+        meanwhile are rounded likewise. Deep Dream always computes in the network's own dtype.
+        """
+        check_precision(precision, self.device, self.dtype)
+        base = self._base or self
+        if precision == base.precision:
+            return base
+        base._settle()
+        made = copy.copy(base)
+        made.precision, made._base = precision, base
+        # Batches take other times and another memory, and answers are rounded otherwise.
+        made._batchers, made._kept = base.once(("precision", precision), lambda: ({}, {}))
+        if precision == "exact":
+            made._net = base.once("plain", base._laid_out_plainly)
+            made._fast = made._net if base._fast is base._net else base._fast
+            made._memory_format = torch.contiguous_format
+        return made
+
+    def full(self) -> Model:
+        """What a reduced precision is measured against: the same in float32, without TF32."""
+        made = copy.copy(self)
+        made.precision = FULL
+        return made
+
+    def running(self) -> AbstractContextManager[None]:
+        """Around a run of the network and the way back through it; `logits` enters it itself."""
+        return running(self.precision)
 
     def batcher(self, kind: str) -> Batcher:
         """What keeps the batch size of "gradient" or of "forward" work."""
@@ -191,11 +250,11 @@ class Model:
                     f"{self.channels}."
                 )
             self._size = (x.shape[-2], x.shape[-1])
-            return Prepared(pixels, x[None].to(self.device, self.dtype))
+            return Prepared(pixels, upload(x[None], self.device, self.dtype))
 
     def pixels_to_input(self, pixels: Tensor) -> Tensor:
         """Normalize pixels `(..., C, H, W)` in 0..1, on the model's device."""
-        return self.preprocess.normalize(pixels.to(self.device, self.dtype))
+        return self.preprocess.normalize(upload(pixels, self.device, self.dtype))
 
     def input_to_pixels(self, x: Tensor) -> Tensor:
         """Pixels in 0..1 of inputs `(..., C, H, W)`, on the CPU, to be looked at."""
@@ -216,14 +275,14 @@ class Model:
         """
         output = self.output(x, exact=exact)
         if self._aim is not None:
-            return self._aim.readings(output, len(x))
+            return self._widened(self._aim.readings(output, len(x)))
         found = extract_logits(output, len(x), self._output)
         if self.categories is not None and found.shape[1] != len(self.categories):
             raise ValueError(
                 f"The network has {found.shape[1]} classes, but {len(self.categories)} names were "
                 "given. Give one name for each class, or categories=None."
             )
-        return found
+        return self._widened(found)
 
     def output(self, x: Tensor, *, exact: bool = False) -> Any:
         """What the network itself returns; arguments and errors as for `logits`."""
@@ -232,7 +291,8 @@ class Model:
         if self._writes_input and laid is x:
             laid = x.clone()
         try:
-            return net(laid)
+            with self.running(), rounding(self.precision, self.device):
+                return self._widened(net(laid))
         except (RuntimeError, AssertionError) as error:
             if is_out_of_memory(error):
                 raise
@@ -333,6 +393,14 @@ class Model:
         pixels = torch.rand(1, self.channels, *self.size, generator=generator)
         return self.pixels_to_input(pixels)
 
+    def _widened(self, output: T) -> T:
+        return widened(output) if self.precision == "bf16" else output
+
+    def _laid_out_plainly(self) -> nn.Module:
+        # A copy of a script has weights of its own, so it is made when it is asked for.
+        with torch.inference_mode(False), torch.no_grad():
+            return lay_out_plainly(self._bare or bare_copy(self._net))
+
     def _settle(self) -> None:
         """Choose the memory format and fold, once, when the network is first used."""
         if self._fast is not None:
@@ -350,5 +418,8 @@ class Model:
                 except Exception:
                     # What is wrong with the network shows when it is asked about a photo.
                     folded = None
+            if not isinstance(self._net, torch.jit.ScriptModule):
+                # Now, before methods hang hooks on the network while they run it.
+                self._bare = bare_copy(self._net)
             self._memory_format = best
             self._fast = self._net if folded is None else folded

@@ -60,6 +60,29 @@ def own_copy(net: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Mod
     return copied
 
 
+def bare_copy(net: nn.Module) -> nn.Module:
+    """A copy of the modules alone: it shares every weight and buffer with `net`."""
+    shared = {id(tensor): tensor for tensor in (*net.parameters(), *net.buffers())}
+    return copy.deepcopy(net, cast("dict[int, Any]", shared))
+
+
+def lay_out_plainly(net: nn.Module) -> nn.Module:
+    """Give `net`, a `bare_copy`, weights of its own where they may be in channels_last."""
+    made: dict[int, Tensor] = {}
+    for module in net.modules():
+        kinds = (module.named_parameters, module.named_buffers)
+        named = [pair for kind in kinds for pair in kind(recurse=False, remove_duplicate=False)]
+        for name, tensor in named:
+            if tensor.ndim != 4:
+                continue
+            if id(tensor) not in made:
+                plain = tensor.detach().clone(memory_format=torch.contiguous_format)
+                is_weight = isinstance(tensor, nn.Parameter)
+                made[id(tensor)] = nn.Parameter(plain, requires_grad=False) if is_weight else plain
+            setattr(module, name, made[id(tensor)])
+    return net
+
+
 def unwrapped(net: nn.Module) -> nn.Module:
     """The plain network inside of compiling and parallel wrappers."""
     while True:
