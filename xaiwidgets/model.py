@@ -23,6 +23,7 @@ from xaiwidgets.engine.copying import (
     own_copy,
     try_formats,
 )
+from xaiwidgets.engine.copying import memory_format as wanted_format
 from xaiwidgets.engine.folding import fold
 from xaiwidgets.engine.layers import Layer, list_layers
 from xaiwidgets.engine.logits import check_finite, extract_logits, network_error
@@ -397,9 +398,10 @@ class Model:
         return widened(output) if self.precision == "bf16" else output
 
     def _laid_out_plainly(self) -> nn.Module:
-        # A copy of a script has weights of its own, so it is made when it is asked for.
+        if self._bare is None:
+            return self._net
         with torch.inference_mode(False), torch.no_grad():
-            return lay_out_plainly(self._bare or bare_copy(self._net))
+            return lay_out_plainly(self._bare)
 
     def _settle(self) -> None:
         """Choose the memory format and fold, once, when the network is first used."""
@@ -418,7 +420,7 @@ class Model:
                 except Exception:
                     # What is wrong with the network shows when it is asked about a photo.
                     folded = None
-            if not isinstance(self._net, torch.jit.ScriptModule):
+            if wanted_format(self._net, self.device) is torch.channels_last:
                 # Now, before methods hang hooks on the network while they run it.
                 self._bare = bare_copy(self._net)
             self._memory_format = best

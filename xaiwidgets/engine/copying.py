@@ -68,19 +68,24 @@ def bare_copy(net: nn.Module) -> nn.Module:
 
 def lay_out_plainly(net: nn.Module) -> nn.Module:
     """Give `net`, a `bare_copy`, weights of its own where they may be in channels_last."""
-    made: dict[int, Tensor] = {}
-    for module in net.modules():
-        kinds = (module.named_parameters, module.named_buffers)
-        named = [pair for kind in kinds for pair in kind(recurse=False, remove_duplicate=False)]
-        for name, tensor in named:
-            if tensor.ndim != 4:
-                continue
-            if id(tensor) not in made:
-                plain = tensor.detach().clone(memory_format=torch.contiguous_format)
-                is_weight = isinstance(tensor, nn.Parameter)
-                made[id(tensor)] = nn.Parameter(plain, requires_grad=False) if is_weight else plain
-            setattr(module, name, made[id(tensor)])
+    found = [
+        (module, name, tensor)
+        for module in net.modules()
+        for kind in (module.named_parameters, module.named_buffers)
+        for name, tensor in kind(recurse=False, remove_duplicate=False)
+        if tensor.ndim == 4
+    ]
+    # By identity, as weights may be tied.
+    made = {id(tensor): _plain(tensor) for _, _, tensor in found}
+    for module, name, tensor in found:
+        setattr(module, name, made[id(tensor)])
     return net
+
+
+def _plain(tensor: Tensor) -> Tensor:
+    plain = tensor.detach().clone(memory_format=torch.contiguous_format)
+    is_weight = isinstance(tensor, nn.Parameter)
+    return nn.Parameter(plain, requires_grad=False) if is_weight else plain
 
 
 def unwrapped(net: nn.Module) -> nn.Module:
