@@ -68,9 +68,6 @@ class Model:
     The network is copied; the one given is never touched: it keeps its mode, gradients, hooks and
     weights bit for bit.
 
-    Attributes:
-        precision: how it is run, "fast" unless `precise` says otherwise.
-
     Args:
         net: any ``nn.Module`` from images `(N, C, H, W)` to scores `(N, K)`: a tensor, a
             dictionary or object with `logits` or `out`, or a tuple that begins with them; maps of
@@ -83,6 +80,9 @@ class Model:
         output: takes what the network returns and gives the scores, for unusual outputs.
         dtype: of the copy; default the network's own, but float32 for half precision on a CPU.
         name: for display; default the network's class.
+
+    Attributes:
+        precision: how the network is run, "fast"; `precise` gives models of other precisions.
 
     Raises:
         TypeError: when `net` is no network or cannot be copied, or for arguments of a wrong type.
@@ -182,9 +182,10 @@ class Model:
                 alone (which let convolutions on a GPU use TF32, unless you turn that off).
                 "tf32" is "fast" with convolutions and matrix products in TF32, on NVIDIA GPUs.
                 "bf16" is "fast" with those in bfloat16, by `torch.autocast`. A CPU without AMX or
-                AVX512-BF16 is slower with it, not faster.
+                AVX512-BF16 is many times slower with it.
 
-                Explanations with the last two tell what that costs: see `xaiwidgets.explain`.
+                Explanations with the last two tell what that costs, which may be much: of a score
+                that moves by 1 %, the gradient can move by half. See `xaiwidgets.explain`.
 
         Raises:
             ValueError: for another precision, or one that the device or the dtype rules out.
@@ -261,12 +262,13 @@ class Model:
         """Pixels in 0..1 of inputs `(..., C, H, W)`, on the CPU, to be looked at."""
         return self.preprocess.denormalize(x.detach().to("cpu", torch.float32))
 
-    def logits(self, x: Tensor, *, exact: bool = False) -> Tensor:
+    def logits(self, x: Tensor, *, exact: bool | None = None) -> Tensor:
         """The scores of all classes, `(N, K)`, before softmax.
 
         Args:
             x: normalized inputs `(N, C, H, W)`.
-            exact: run the network as it is written, without folding.
+            exact: run the network as it is written, without folding; `None` where `precision` is
+                "exact".
 
         Raises:
             TypeError: when no scores are found in what the network returns.
@@ -285,9 +287,10 @@ class Model:
             )
         return self._widened(found)
 
-    def output(self, x: Tensor, *, exact: bool = False) -> Any:
+    def output(self, x: Tensor, *, exact: bool | None = None) -> Any:
         """What the network itself returns; arguments and errors as for `logits`."""
-        net = self.net if exact else self.fast
+        written = self.precision == "exact" if exact is None else exact
+        net = self.net if written else self.fast
         laid = x.contiguous(memory_format=self.memory_format)
         if self._writes_input and laid is x:
             laid = x.clone()

@@ -175,6 +175,8 @@ def test_exact_is_the_network_as_it_is_written_bit_for_bit(kind: type[Trunk]) ->
     expected = kind().eval()(leaf)
     assert torch.equal(logits, expected.detach())
     assert torch.equal(found, torch.autograd.grad(expected[:, 1].sum(), leaf)[0])
+    assert torch.equal(exact.logits(x), logits)
+    assert not torch.equal(model.logits(x), logits)
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning")
@@ -183,7 +185,7 @@ def test_exact_of_a_script() -> None:
     model = toy_model(scripted)
     x = model.prepare(noise()).input
     expected = Functional().eval()(x)
-    assert torch.equal(model.precise("exact").logits(x, exact=True), expected)
+    assert torch.equal(model.precise("exact").logits(x), expected)
     # Of a script the convolutions do not show, so it is never laid out in channels_last.
     assert model.precise("exact").net is model.net
 
@@ -218,7 +220,7 @@ def test_hooks_that_methods_hang_on_the_network_stay_there() -> None:
     calls: list[int] = []
     handle = model.net.register_forward_hook(lambda *_: calls.append(1))
     exact = model.precise("exact")
-    exact.logits(exact.prepare(noise()).input, exact=True)
+    exact.predict(noise())
     handle.remove()
     assert calls == []
 
