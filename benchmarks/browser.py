@@ -24,9 +24,9 @@ from tests.browser.find_browser import find_browser
 from tests.browser.lab import LabPage
 from tests.browser.server import Server
 from tests.browser.widgets import WidgetPage
+from tools.build_front_end import TARGETS
 
 WATCH = Path(__file__).parent / "watch.js"
-STATIC = Path(__file__).parents[1] / "xaiwidgets/static"
 FLAGS = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
 INPUTS = 100
 
@@ -130,9 +130,9 @@ def drag(page: WidgetPage, live: Live) -> dict[str, Any]:
 
 def sizes() -> None:
     print("| file | kB | kB, gzip |\n|---|---:|---:|")
-    for name in ("widget.js", "compare.js", "widget.css"):
-        data = (STATIC / name).read_bytes()
-        print(f"| {name} | {len(data) / 1000:.1f} | {len(gzip.compress(data)) / 1000:.1f} |")
+    for file in TARGETS:
+        data = file.read_bytes()
+        print(f"| {file.name} | {len(data) / 1000:.1f} | {len(gzip.compress(data)) / 1000:.1f} |")
 
 
 def main() -> None:

@@ -10,10 +10,11 @@ import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
 import * as esbuild from "esbuild";
 
-// A module travels with every widget instance, over the wire and in saved notebooks.
+// A module travels with every widget instance, over the wire and in saved notebooks: so there are
+// several, each with the panels of some kinds of widgets.
 const BUDGET = 60_000;
 
-const MODULES = ["widget", "compare"];
+const MODULES = ["widget", "special", "dream", "compare"];
 
 const here = dirname(fileURLToPath(import.meta.url));
 const out = join(here, "..", "xaiwidgets", "static");
@@ -24,7 +25,7 @@ const watch = process.argv.includes("--watch");
 const OWN = [
   ...["session", "watch", "subscribe", "element", "stages", "repaint", "decorate", "describe"],
   ...["readout", "coloring", "compact", "centerX", "centerY", "scrub", "above", "below", "extras"],
-  ...["usesMap", "usesTarget", "usesPhoto", "varying", "axes", "limit"],
+  ...["usesMap", "usesPhoto", "varying", "axes", "limit"],
 ];
 
 const options = {

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import sys
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
@@ -12,6 +15,17 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 # A shared machine is slow at times; a deadline would turn that into a failure.
 settings.register_profile("suite", deadline=None, max_examples=30, derandomize=True)
 settings.load_profile("suite")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forget_networks() -> Iterator[None]:
+    """Networks that a file's tests share go with it: those of all files take 20 GB."""
+    yield
+    for name, module in list(sys.modules.items()):
+        if name.startswith(("tests.", "benchmarks.")):
+            for each in list(vars(module).values()):
+                if isinstance(each, functools._lru_cache_wrapper):
+                    each.cache_clear()
 
 
 def _skipped(config: pytest.Config) -> int:

@@ -14,7 +14,8 @@ from pathlib import Path
 from tools.node import JS, run
 
 STATIC = JS.parent / "xaiwidgets" / "static"
-TARGETS = tuple(STATIC / name for name in ("widget.js", "compare.js", "widget.css"))
+FILES = ("widget.js", "special.js", "dream.js", "compare.js", "widget.css")
+TARGETS = tuple(STATIC / name for name in FILES)
 
 
 def sources() -> Iterator[Path]:

@@ -149,7 +149,10 @@ def make_task(
     exact = precise.precision == "exact"
     if reads_output(target):
         return _aimed(precise, prepared, target, seed, exact)
-    found = _clean(precise, prepared, exact, logits)
+    if logits is None:
+        with torch.inference_mode():
+            logits = precise.logits(prepared.input, exact=exact)
+    found = _clean(logits)
     return Task(precise, prepared, precise.resolve_target(target, found), found, seed, exact)
 
 
@@ -165,13 +168,13 @@ def retarget(task: Task, target: Any) -> Task:
 
 
 def _aimed(model: Model, prepared: Prepared, target: Any, seed: int, exact: bool) -> Task:
-    reading, resolved = model.aimed(target, prepared.input, exact=exact)
-    return Task(reading, prepared, resolved, _clean(reading, prepared, exact), seed, exact)
+    reading, resolved, found = model.aimed(target, prepared.input, exact=exact)
+    return Task(reading, prepared, resolved, _clean(found), seed, exact)
 
 
-def _clean(model: Model, prepared: Prepared, exact: bool, logits: Tensor | None = None) -> Tensor:
+def _clean(logits: Tensor) -> Tensor:
+    """The scores of the one photo, on the CPU, or raise."""
     with torch.inference_mode():
-        logits = model.logits(prepared.input, exact=exact) if logits is None else logits
         kept = torch.float64 if logits.dtype == torch.float64 else torch.float32
         logits = logits[0].to("cpu", kept)
     return check_finite(logits.clone())

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from xaiwidgets.engine.logits import find_scores
 from xaiwidgets.region import Region
-from xaiwidgets.targets import Difference, Target, kind_of, name_of, read_plain, resolve
+from xaiwidgets.targets import Difference, Target, kind_of, name_of, resolve
 
 Pick = Callable[[Any], Any] | None
 
@@ -108,25 +108,38 @@ class OutputGoal(Goal):
 
 @dataclass(frozen=True, eq=False)
 class RegionGoal(OutputGoal):
-    """The mean score of a class over a region; read beside it, its mean probability."""
+    """The mean score of a class over a region; read beside it, its mean probability.
+
+    Attributes:
+        pick: finds the scores in what the network returns, where that is given.
+        weights: share of each place of the maps, `(h, w)`, sum 1.
+        shares: mean probability there of each class, `(K,)`, of the photo.
+    """
 
     target: Region
     name: str
     pick: Pick
     weights: Tensor
-    classes: int
+    shares: Tensor
+
+    @property
+    def classes(self) -> int:
+        """How many classes the network has."""
+        return len(self.shares)
 
     def readings(self, output: Any, rows: int) -> Tensor:
         """Mean logit and mean probability, `(N, 2)`."""
-        maps = maps_in(output, rows, self.pick)
+        return self.read(maps_in(output, rows, self.pick))
+
+    def read(self, maps: Tensor) -> Tensor:
+        """The same of maps `(N, K, h, w)`."""
         if maps.shape[-2:] != self.weights.shape:
             raise ValueError(
                 f"The network's maps are of size {tuple(maps.shape[-2:])} here, but were of size "
                 f"{tuple(self.weights.shape)} for the photo."
             )
         index = self.target.category
-        share = maps.sigmoid() if maps.shape[1] == 1 else maps.softmax(1)
-        both = torch.stack([maps[:, index], share[:, index]], 1)
+        both = torch.stack([maps[:, index], _probabilities(maps, 1)[:, index]], 1)
         return (both * self.weights).sum((-2, -1))
 
     def __call__(self, logits: Tensor) -> Tensor:
@@ -200,33 +213,37 @@ def class_goal(target: Target, category: Callable[[int], str]) -> ClassGoal:
     return ClassGoal(target, name, plus, minus)
 
 
-def output_goal(
-    target: Any,
-    output: Any,
+def function_goal(target: Callable[[Any], Tensor]) -> FunctionGoal:
+    """The goal that a callable stands for."""
+    return FunctionGoal(target, name_of(target))
+
+
+def region_goal(
+    target: Region,
+    maps: Tensor,
     frame: tuple[int, int],
     pick: Pick,
     categories: Sequence[str] | None,
-) -> OutputGoal:
-    """The goal that a `Region` or a callable stands for.
+) -> RegionGoal:
+    """The goal that a `Region` stands for.
 
     Args:
         target: as the user gave it.
-        output: what the network returned for the photo.
+        maps: scores that the network gave for the photo, `(1, K, h, w)`.
         frame: height and width of the photo.
-        pick: finds the scores in it, where that is given.
+        pick: finds the scores in what the network returns, where that is given.
         categories: names of the classes, or `None`.
     """
-    target = read_plain(target)
-    if not isinstance(target, Region):
-        return FunctionGoal(target, name_of(target))
-    maps = maps_in(output, 1, pick)
     weights = target.weights(frame, (maps.shape[-2], maps.shape[-1])).to(maps)
+    inside = weights > 0
+    there, shares = maps[0][:, inside], weights[inside]
     if target.category is None:
-        index = int((maps[0] * weights).sum((-2, -1)).argmax())
+        index = int((there @ shares).argmax())
     else:
         index = resolve(target.category, maps.shape[1], categories)
     name = categories[index] if categories else f"class {index}"
-    return RegionGoal(target.of(index), f"{name} in a region", pick, weights, maps.shape[1])
+    found = (_probabilities(there, 0) @ shares).cpu()
+    return RegionGoal(target.of(index), f"{name} in a region", pick, weights, found)
 
 
 def maps_in(output: Any, rows: int, pick: Pick) -> Tensor:
@@ -242,6 +259,11 @@ def maps_in(output: Any, rows: int, pick: Pick) -> Tensor:
             f"segmentation; this one gives {tuple(maps.shape)} for {rows} image(s)."
         )
     return maps
+
+
+def _probabilities(scores: Tensor, dim: int) -> Tensor:
+    """Of classes along a dimension; one class alone is there or not."""
+    return scores.sigmoid() if scores.shape[dim] == 1 else scores.softmax(dim)
 
 
 def _tuple(target: Any) -> tuple[int, ...]:

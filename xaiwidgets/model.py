@@ -26,12 +26,18 @@ from xaiwidgets.engine.copying import (
 from xaiwidgets.engine.copying import memory_format as wanted_format
 from xaiwidgets.engine.folding import fold
 from xaiwidgets.engine.layers import Layer, list_layers
-from xaiwidgets.engine.logits import check_finite, extract_logits, network_error
+from xaiwidgets.engine.logits import (
+    check_finite,
+    find_scores,
+    network_error,
+    scores_of_classes,
+)
 from xaiwidgets.engine.precision import FULL, check_precision, rounding, running, widened
 from xaiwidgets.engine.upload import upload
-from xaiwidgets.goals import Goal, OutputGoal, class_goal, output_goal
+from xaiwidgets.goals import Goal, OutputGoal, class_goal, function_goal, maps_in, region_goal
 from xaiwidgets.preprocess import Preprocess, make_preprocess
-from xaiwidgets.targets import Target, check_names, nearest, resolve_target
+from xaiwidgets.region import Region
+from xaiwidgets.targets import Target, check_names, nearest, read_plain, resolve_target
 
 T = TypeVar("T")
 
@@ -118,6 +124,9 @@ class Model:
         self._output = output
         self._base: Model | None = None
         self._aim: OutputGoal | None = None
+        self._map_size: tuple[int, int] | None = None
+        self._last_input: Tensor | None = None
+        self._last_maps: tuple[Tensor, bool, Tensor] | None = None
         self._lock = threading.RLock()
         self._batchers: dict[str, Batcher] = {}
         self._kept: dict[Hashable, Any] = {}
@@ -150,6 +159,13 @@ class Model:
     def size(self) -> tuple[int, int]:
         """`(H, W)` of the frame; where it follows the image, that of the last one."""
         return self._size or (224, 224)
+
+    @property
+    def map_size(self) -> tuple[int, int] | None:
+        """`(h, w)` of the maps of scores that the network gives, as far as it has been run; `None`
+        where it gives one score for each class.
+        """
+        return self._map_size
 
     @property
     def net(self) -> nn.Module:
@@ -200,7 +216,7 @@ class Model:
             return base
         base._settle()
         made = copy.copy(base)
-        made.precision, made._base = precision, base
+        made.precision, made._base, made._last_maps = precision, base, None
         # Batches take other times and another memory, and answers are rounded otherwise.
         made._batchers, made._kept = base.once(("precision", precision), lambda: ({}, {}))
         if precision == "exact":
@@ -252,7 +268,8 @@ class Model:
                     f"{self.channels}."
                 )
             self._size = (x.shape[-2], x.shape[-1])
-            return Prepared(pixels, upload(x[None], self.device, self.dtype))
+            self._last_input = upload(x[None], self.device, self.dtype)
+            return Prepared(pixels, self._last_input)
 
     def pixels_to_input(self, pixels: Tensor) -> Tensor:
         """Normalize pixels `(..., C, H, W)` in 0..1, on the model's device."""
@@ -279,18 +296,21 @@ class Model:
         output = self.output(x, exact=exact)
         if self._aim is not None:
             return self._widened(self._aim.readings(output, len(x)))
-        found = extract_logits(output, len(x), self._output)
+        scores = self._widened(find_scores(output, self._output))
+        self._map_size = (scores.shape[2], scores.shape[3]) if scores.ndim == 4 else None
+        if scores.ndim == 4 and x is self._last_input:
+            self._last_maps = (x, self._as_written(exact), scores)
+        found = scores_of_classes(scores, len(x))
         if self.categories is not None and found.shape[1] != len(self.categories):
             raise ValueError(
                 f"The network has {found.shape[1]} classes, but {len(self.categories)} names were "
                 "given. Give one name for each class, or categories=None."
             )
-        return self._widened(found)
+        return found
 
     def output(self, x: Tensor, *, exact: bool | None = None) -> Any:
         """What the network itself returns; arguments and errors as for `logits`."""
-        written = self.precision == "exact" if exact is None else exact
-        net = self.net if written else self.fast
+        net = self.net if self._as_written(exact) else self.fast
         laid = x.contiguous(memory_format=self.memory_format)
         if self._writes_input and laid is x:
             laid = x.clone()
@@ -339,7 +359,7 @@ class Model:
             raise ValueError(f"This model reads {self._aim.name!r} off its network, nothing else.")
         return self._aim
 
-    def aimed(self, target: Any, x: Tensor, *, exact: bool = False) -> tuple[Model, Target]:
+    def aimed(self, target: Any, x: Tensor, *, exact: bool = False) -> tuple[Model, Target, Tensor]:
         """A model of the same network that gives, in place of logits, what the target reads off.
 
         Args:
@@ -348,21 +368,38 @@ class Model:
             exact: run the network without folding.
 
         Returns:
-            The model, and the resolved target.
+            The model, the resolved target, and what the model gives for the photo, `(1, M)`.
 
         Raises:
             ValueError, TypeError: for a target that does not fit what the network returns.
         """
-        frame = (x.shape[-2], x.shape[-1])
+        target = read_plain(target)
+        aim: OutputGoal
         # The weights of a region made in inference mode could never be differentiated through.
         with torch.inference_mode(False), torch.no_grad():
-            output = self.output(x, exact=exact)
-            aim = output_goal(target, output, frame, self._output, self.categories)
+            if isinstance(target, Region):
+                maps, frame = self._maps(x, exact), (x.shape[-2], x.shape[-1])
+                region = region_goal(target, maps, frame, self._output, self.categories)
+                aim, found = region, region.read(maps)
+            else:
+                aim = function_goal(target)
+                found = aim.readings(self.output(x, exact=exact), len(x))
         made = copy.copy(self)
         made._aim = aim
+        made._last_input = made._last_maps = None
         # Answers that hang on what is read; the network and its batch sizes are shared.
         made._kept = {}
-        return made, aim.target
+        return made, aim.target, found
+
+    def _maps(self, x: Tensor, exact: bool) -> Tensor:
+        """The maps of scores of a photo; those of the last one are kept, so that a region which is
+        painted stroke by stroke asks the network nothing.
+        """
+        last = self._last_maps
+        if last is None or last[0] is not x or last[1] != exact:
+            maps = self._widened(maps_in(self.output(x, exact=exact), len(x), self._output))
+            self._last_maps = last = (x, exact, maps)
+        return last[2]
 
     def layers(self) -> list[Layer]:
         """Every layer: name, type, output shape, share of the work, in the order of the tree."""
@@ -396,6 +433,9 @@ class Model:
         generator = torch.Generator().manual_seed(0)
         pixels = torch.rand(1, self.channels, *self.size, generator=generator)
         return self.pixels_to_input(pixels)
+
+    def _as_written(self, exact: bool | None) -> bool:
+        return self.precision == "exact" if exact is None else exact
 
     def _widened(self, output: T) -> T:
         return widened(output) if self.precision == "bf16" else output

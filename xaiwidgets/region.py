@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import reprlib
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,7 @@ class Region:
     def __init__(self, where: Any, category: Any = None) -> None:
         self.category = category
         self.box: tuple[int, int, int, int] | None = None
-        array = where.detach().cpu().numpy() if isinstance(where, Tensor) else np.asarray(where)
+        array = _as_array(where)
         if array.shape == (4,) and array.dtype.kind in "iu":
             top, left, bottom, right = (int(each) for each in array)
             self.box = (top, left, bottom, right)
@@ -94,6 +95,28 @@ class Region:
         return mask / mask.sum()
 
     @property
+    def plain(self) -> Any:
+        """The box as a list; or the mask as bytes and its shape: "bits", eight places to a byte and
+        the first one lowest, or "weights", little-endian float32 where they are not 0 and 1.
+        """
+        if self._mask is None:
+            return list(self.box or ())
+        shape = list(self._mask.shape)
+        if bool(((self._mask == 0) | (self._mask == 1)).all()):
+            bits = np.packbits(self._mask.astype(bool), bitorder="little")
+            return {"bits": bits.tobytes(), "shape": shape}
+        return {"weights": self._mask.astype("<f4").tobytes(), "shape": shape}
+
+    @classmethod
+    def from_plain(cls, plain: Any, category: Any = None) -> Region:
+        """The region that `plain` was made of.
+
+        Raises:
+            ValueError, TypeError: as for any region, and for bytes that do not fit their shape.
+        """
+        return cls(_unpacked(plain) if isinstance(plain, Mapping) else plain, category)
+
+    @property
     def key(self) -> tuple[Any, ...]:
         """Equal for equal regions."""
         mask = None if self._mask is None else (self._mask.shape, self._mask.tobytes())
@@ -108,3 +131,41 @@ class Region:
     def __repr__(self) -> str:
         where = f"mask of {self._mask.shape}" if self._mask is not None else str(self.box)
         return f"Region({where}, {self.category!r})"
+
+
+def _as_array(where: Any) -> NDArray[Any]:
+    if isinstance(where, Tensor):
+        return where.detach().cpu().numpy()
+    try:
+        return np.asarray(where)
+    except ValueError:  # rows of different lengths
+        return np.empty(0)
+
+
+def _unpacked(plain: Mapping[str, Any]) -> NDArray[Any]:
+    """The mask that `Region.plain` tells of."""
+    kind = "weights" if "weights" in plain else "bits"
+    data: Any = plain.get(kind)
+    shape: Any = plain.get("shape")
+    if set(plain) != {kind, "shape"} or not isinstance(data, bytes | bytearray | memoryview):
+        raise TypeError(
+            'A mask as plain values is {"bits": ..., "shape": ...} or {"weights": ..., "shape": '
+            f"...}}, the first of them bytes, not {reprlib.repr(dict(plain))}."
+        )
+    whole = isinstance(shape, list | tuple) and all(type(each) is int for each in shape)
+    if not whole or len(shape) != 2 or min(shape) < 1:
+        raise ValueError(
+            "The shape of a mask is two whole numbers, height and width, of at least 1, not "
+            f"{reprlib.repr(shape)}."
+        )
+    height, width = shape
+    needed = 4 * height * width if kind == "weights" else -(-height * width // 8)
+    given = memoryview(data).nbytes
+    if given != needed:
+        raise ValueError(
+            f"The {kind} of a mask of {height} x {width} take {needed} bytes, not {given}."
+        )
+    if kind == "weights":
+        return np.frombuffer(data, "<f4").reshape(height, width)
+    bits = np.unpackbits(np.frombuffer(data, np.uint8), count=height * width, bitorder="little")
+    return bits.reshape(height, width)

@@ -86,7 +86,8 @@ def resolve_target(target: Any, logits: Tensor, categories: Sequence[str] | None
 
 
 def to_plain(target: Target) -> Any:
-    """A resolved target as JSON takes it; a callable can only be named."""
+    """A resolved target as plain values, which `read_plain` takes: JSON, but for the bytes of a
+    region's mask. A callable can only be named."""
     if isinstance(target, int):
         return target
     if isinstance(target, tuple):
@@ -94,8 +95,7 @@ def to_plain(target: Target) -> Any:
     if isinstance(target, Difference):
         return {"why": to_plain(target.why), "why_not": to_plain(target.why_not)}
     if isinstance(target, Region):
-        where = "mask" if target.box is None else list(target.box)
-        return {"region": where, "category": target.category}
+        return {"region": target.plain, "category": target.category}
     return {"function": name_of(target)}
 
 
@@ -111,7 +111,7 @@ def read_plain(target: Any) -> Any:
         if set(target) == {"why", "why_not"}:
             return Difference(target["why"], target["why_not"])
         if set(target) == {"region", "category"}:
-            return Region(target["region"], target["category"])
+            return Region.from_plain(target["region"], target["category"])
     return target
 
 

@@ -1,4 +1,4 @@
-/** The module of the comparison: one of its own, as a module travels with each of its widgets. */
+/** The module of the comparison. */
 
 import { frontEnd } from "./front_end.ts";
 import { compare } from "./panels/compare.ts";

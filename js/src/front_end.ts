@@ -2,7 +2,7 @@
 
 import { type PageSession, sessionOf } from "./session.ts";
 import { shell } from "./shell.ts";
-import type { Model, Panel } from "./types.ts";
+import type { Context, Model, Panel, TargetPicker } from "./types.ts";
 
 interface Host {
   model: Model;
@@ -16,8 +16,11 @@ function lifetime(signal?: AbortSignal): { signal: AbortSignal; end: () => void 
   return { signal: controller.signal, end: () => controller.abort() };
 }
 
-/** The module of widgets with these panels, by `_kind`. */
-export function frontEnd(panels: Record<string, Panel>) {
+/** The module of widgets with these panels, by `_kind`; and with what chooses what is explained. */
+export function frontEnd(
+  panels: Record<string, Panel>,
+  picker?: (context: Context) => TargetPicker,
+) {
   return {
     initialize({ model, signal }: Host) {
       const life = lifetime(signal);
@@ -28,7 +31,7 @@ export function frontEnd(panels: Record<string, Panel>) {
     render({ model, el, signal }: Host & { el: HTMLElement }) {
       const life = lifetime(signal);
       const session = sessionOf(model);
-      const root = shell({ session, signal: life.signal }, panels);
+      const root = shell({ session, signal: life.signal }, panels, picker);
       el.replaceChildren(root);
       watchVisibility(session, root, life.signal);
       return life.end;

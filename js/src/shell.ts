@@ -1,19 +1,24 @@
 /** The frame around a panel: title, class, parameters, pictures, view, status. */
 
 import { h } from "./dom.ts";
-import type { Context, Panel } from "./types.ts";
-import { classChips } from "./ui/chips.ts";
+import type { Context, Panel, TargetPicker } from "./types.ts";
 import { paramControl } from "./ui/param.ts";
 import { acceptPhotos, photoButtons } from "./ui/photo.ts";
 import { errorBox, statusLine } from "./ui/status.ts";
 import { toolbar } from "./ui/toolbar.ts";
 
-export function shell(context: Context, panels: Record<string, Panel>): HTMLElement {
+export function shell(
+  context: Context,
+  panels: Record<string, Panel>,
+  picker?: (context: Context) => TargetPicker,
+): HTMLElement {
   const { session, signal } = context;
   const kind = session.get<string>("_kind");
   const panel = panels[kind];
   if (!panel) return h("div", { class: "xai-root" }, `There is no widget of the kind "${kind}".`);
-  const view = panel(context);
+  const target = picker?.(context);
+  const view = panel({ ...context, overlay: target?.overlay });
+  target?.attach?.(view.stages);
   const paper = session.get<{ text?: string; url?: string }>("_paper") ?? {};
   const https = paper.url?.startsWith("https://") ? paper.url : undefined;
   const title = session.get<string>("_title");
@@ -42,7 +47,7 @@ export function shell(context: Context, panels: Record<string, Panel>): HTMLElem
       photoName,
       photoButtons(context, view.stages, view.usesPhoto),
     ),
-    view.usesTarget === false ? null : classChips(context),
+    target?.element,
     h(
       "div",
       { class: "xai-parameters", role: "group", "aria-label": "Parameters" },

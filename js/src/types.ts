@@ -126,6 +126,28 @@ export interface Context {
   session: Session;
   /** Aborted when the view goes. */
   signal: AbortSignal;
+  /** Drawn over every photo. */
+  overlay?: Overlay;
+}
+
+/** What lies over the photo of every stage that has one, whatever the panel. */
+export interface Overlay {
+  /** Another value whenever it must be drawn anew. */
+  changes: Store<unknown>;
+  /** Whether a canvas is painted on: then the photo must be seen, and the cursor is a brush. */
+  paints(canvas: HTMLCanvasElement): boolean;
+  /** In pixels of the image, whose size is given. */
+  draw(pen: CanvasRenderingContext2D, pixel: number, size: { width: number; height: number }): void;
+  /** For screen readers; begins with a space where it says anything. */
+  describe(canvas: HTMLCanvasElement): string;
+}
+
+/** What is explained can be chosen with it. */
+export interface TargetPicker {
+  element: HTMLElement;
+  overlay: Overlay;
+  /** Let the stages of the panel take part. */
+  attach?(stages: Stage[]): void;
 }
 
 /** What a stage draws, from bottom to top; each may change at any time. */
@@ -161,6 +183,8 @@ export interface Stage {
   repaint(): void;
   /** The stage at the image's own resolution (at least `minimum` pixels wide), for saving. */
   render(minimum?: number): HTMLCanvasElement;
+  /** Where a pointer is, in image pixels, also outside of them; of a stage that has an image. */
+  locate?(event: MouseEvent): Point;
 }
 
 /** What a panel hands to the shell. */
@@ -177,8 +201,6 @@ export interface PanelView {
   parameters: string[];
   /** False: the view toolbar for maps (sign, clip, ...) is left out. */
   usesMap?: boolean;
-  /** False: class chips are left out. */
-  usesTarget?: boolean;
   /** False: the photo cannot be changed in the page. */
   usesPhoto?: boolean;
   /** What stands in the status line when idle. */

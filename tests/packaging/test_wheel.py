@@ -16,7 +16,8 @@ import pytest
 from xaiwidgets import __version__
 
 ROOT = Path(__file__).resolve().parents[2]
-STATIC = tuple(f"xaiwidgets/static/{name}" for name in ("widget.js", "compare.js", "widget.css"))
+FILES = ("widget.js", "special.js", "dream.js", "compare.js", "widget.css")
+STATIC = tuple(f"xaiwidgets/static/{name}" for name in FILES)
 
 pytestmark = pytest.mark.packaging
 

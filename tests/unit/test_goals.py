@@ -13,7 +13,7 @@ from torch import Tensor, nn
 import xaiwidgets as xai
 from xaiwidgets.explanation import make_task
 from xaiwidgets.model import Model
-from xaiwidgets.targets import kind_of, resolve_target, to_plain
+from xaiwidgets.targets import kind_of, read_plain, resolve_target, to_plain
 
 NAMES = ["ant", "bee", "cow", "dog"]
 LOGITS = torch.tensor([0.0, 3.0, 1.0, 2.0])
@@ -184,6 +184,42 @@ def test_one_class(photo: Tensor) -> None:
     assert float(task.logits[1]) == pytest.approx(float(task.logits[0].sigmoid()))
 
 
+def test_regions_as_plain_values() -> None:
+    mask = np.zeros((2, 5), bool)
+    mask[0, 0] = mask[0, 1] = mask[1, 3] = mask[1, 4] = True
+    plain = to_plain(xai.Region(mask, 2))
+    # Place 0 is the lowest bit of the first byte, place 9 the second one of the second.
+    assert plain == {"region": {"bits": bytes([3, 3]), "shape": [2, 5]}, "category": 2}
+    assert to_plain(xai.Region((1, 2, 3, 4), 2)) == {"region": [1, 2, 3, 4], "category": 2}
+    half = to_plain(xai.Region([[0.5, 0.0]], 0))["region"]
+    assert half == {"weights": bytes([0, 0, 0, 0x3F, 0, 0, 0, 0]), "shape": [1, 2]}
+    generator = np.random.default_rng(0)
+    for shape in ((1, 1), (1, 7), (3, 3), (8, 8), (12, 16)):
+        for where in (generator.random(shape) > 0.3, generator.random(shape), np.ones(shape)):
+            region = xai.Region(where, 1)
+            again = read_plain(to_plain(region))
+            assert again == region
+            assert hash(again) == hash(region)
+
+
+def test_maps_are_known_once_the_network_has_run(model: Model, photo: Tensor) -> None:
+    assert model.map_size is None
+    model.predict(photo, 1)
+    assert model.map_size == (6, 8)
+    net = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 4))
+    classifier = Model(net, {"size": (12, 16)}, device="cpu")
+    classifier.predict(photo, 1)
+    assert classifier.map_size is None
+
+
+def test_each_photo_has_its_own_maps(model: Model, photo: Tensor) -> None:
+    for picture in (photo, 1 - photo, photo):
+        for exact in (False, True):
+            task = make_task(model, picture, xai.Region((0, 0, 4, 6), 1), exact=exact)
+            expected = model.net(task.x)["out"][0, 1, :2, :3].mean()
+            assert float(task.logits[0]) == pytest.approx(float(expected), abs=1e-12)
+
+
 @pytest.mark.parametrize(
     ("where", "category", "error", "text"),
     [
@@ -191,6 +227,7 @@ def test_one_class(photo: Tensor) -> None:
         ((4, 0, 4, 4), 1, ValueError, "0 <= top < bottom"),
         ((0.5, 0, 4, 4), 1, TypeError, "box of four whole numbers"),
         ("cat", 1, TypeError, "box of four whole numbers"),
+        ([[1], [1, 0]], 1, TypeError, "box of four whole numbers"),
         (np.zeros((12, 16)), 1, ValueError, "0 everywhere"),
         (np.full((12, 16), -1.0), 1, ValueError, "weights of at least 0"),
         (np.full((12, 16), np.nan), 1, ValueError, "weights of at least 0"),

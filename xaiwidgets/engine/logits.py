@@ -29,7 +29,11 @@ def extract_logits(output: Any, rows: int, pick: Callable[[Any], Any] | None = N
         TypeError: when there are no floating-point scores in it.
         ValueError: when they have another shape.
     """
-    found = find_scores(output, pick)
+    return scores_of_classes(find_scores(output, pick), rows)
+
+
+def scores_of_classes(found: Tensor, rows: int) -> Tensor:
+    """The same of the scores that `find_scores` found."""
     if found.ndim == 4:
         found = found.mean(dim=(-2, -1))
     elif found.shape == (rows,):

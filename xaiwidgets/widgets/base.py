@@ -228,12 +228,14 @@ class ExplanationWidget(PanelWidget):
         try:
             image = read_image(content)
             photo = self._read(image)
+            with self._quietly():
+                # Refuses a photo that a target which Python set does not fit.
+                self._adopt(photo, name)
         except (TypeError, ValueError, OSError) as error:
             log.info("A photo that the page sent was refused.", exc_info=True)
             self._complain(str(error))
             return
         with self._quietly():
-            self._adopt(photo, name)
             self._trait_values["image"] = image
             self._notify_trait("image", None, image)
 

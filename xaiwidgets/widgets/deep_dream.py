@@ -22,7 +22,7 @@ from xaiwidgets.model import Model
 from xaiwidgets.runtime.kept import Kept
 from xaiwidgets.runtime.stream import Packed
 from xaiwidgets.runtime.token import Token
-from xaiwidgets.widgets import encode
+from xaiwidgets.widgets import encode, front_end
 from xaiwidgets.widgets.base import name_of
 from xaiwidgets.widgets.cache import fingerprint
 from xaiwidgets.widgets.layered import LayeredWidget
@@ -55,6 +55,7 @@ class DeepDream(LayeredWidget, parameters=parameters(), writable=("layer", "chan
     Mordvintsev, Olah, Tyka, "Inceptionism", 2015.
     """
 
+    _esm = front_end.script("dream")
     _kind_name: ClassVar[str] = "deep_dream"
 
     iterations: int

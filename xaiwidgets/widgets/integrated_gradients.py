@@ -14,7 +14,7 @@ from xaiwidgets.methods.path_grid import Grid
 from xaiwidgets.model import Model
 from xaiwidgets.runtime.kept import Kept
 from xaiwidgets.runtime.stream import Packed
-from xaiwidgets.widgets import encode
+from xaiwidgets.widgets import encode, front_end
 from xaiwidgets.widgets.method import About, MethodWidget, Outcome
 from xaiwidgets.widgets.running import Request
 
@@ -62,6 +62,8 @@ class Path:
 
 class IntegratedGradients(MethodWidget, method="integrated_gradients", local={"alpha": _ALPHA}):
     """Integrated gradients of a photo: the gradient gathered on the way from a baseline."""
+
+    _esm = front_end.script("special")
 
     alpha: float
     steps: int

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import math
 import time
 from collections.abc import Callable, Generator, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from typing import Any, ClassVar, cast
 
 import torch
 import traitlets as t
+from torch import Tensor
 
 from xaiwidgets.explanation import (
     Explanation,
@@ -20,7 +22,7 @@ from xaiwidgets.explanation import (
     make_task,
     retarget,
 )
-from xaiwidgets.goals import ClassGoal
+from xaiwidgets.goals import ClassGoal, RegionGoal
 from xaiwidgets.methods import registry
 from xaiwidgets.methods.estimate import Estimate, Task
 from xaiwidgets.model import Model
@@ -30,6 +32,7 @@ from xaiwidgets.widgets import describe, encode, still
 from xaiwidgets.widgets.base import ExplanationWidget, name_of
 from xaiwidgets.widgets.cache import Finished, fingerprint
 from xaiwidgets.widgets.running import Request
+from xaiwidgets.widgets.sync import SKIP
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,9 @@ class MethodWidget(ExplanationWidget):
     __signature__: ClassVar[inspect.Signature]
 
     _targets: t.List[Any] = t.List(help="Kinds of targets that the method takes.").tag(sync=True)
+    _takes_regions = t.Bool(False, help="Whether a region can be painted and explained.").tag(
+        sync=True
+    )
 
     def __init_subclass__(cls, *, method: str | None = None, **kwargs: Any) -> None:
         """Take parameters, title and paper from the method of that name."""
@@ -120,11 +126,12 @@ class MethodWidget(ExplanationWidget):
         self._task = self._aimed(self._classes, self._wanted)
         self._sticky = self._wanted is not None
         self._photo_key = fingerprint(self._task.x)
-        traits = self._seen(self._classes, name_of(image))
+        several = math.prod(self._model.map_size or ()) > 1
         return {
-            **traits,
+            **self._seen(self._classes, name_of(image)),
+            **self._told_target(),
             "target": self._task.target,
-            "_target_info": self._class_info(self._task),
+            "_takes_regions": several and "output" in self._spec.targets,
             "_categories": list(self._model.categories or ()),
         }
 
@@ -139,10 +146,9 @@ class MethodWidget(ExplanationWidget):
         self._photo_key = fingerprint(photo.x)
         self._classes, self._task = photo, task
         with self.hold_sync():
-            for trait, value in self._seen(photo, name).items():
+            for trait, value in {**self._seen(photo, name), **self._told_target()}.items():
                 setattr(self, trait, value)
             self.target = target
-            self._target_info = self._class_info(self._task)
 
     def _aimed(self, photo: Task, target: Any) -> Task:
         """What is explained of a photo, or raise."""
@@ -161,32 +167,46 @@ class MethodWidget(ExplanationWidget):
         return target
 
     def _seen(self, task: Task, name: str) -> dict[str, Any]:
-        top = self._told_classes(task, task.logits.topk(min(5, len(task.logits))).indices.tolist())
-        return {"_photo": encode.png(task.prepared.pixels), "_photo_name": name, "_top": top}
+        return {"_photo": encode.png(task.prepared.pixels), "_photo_name": name}
 
-    def _class_info(self, task: Task) -> dict[str, Any]:
-        goal = task.score
+    def _told_target(self) -> dict[str, Any]:
+        """What is explained, and the most probable classes: of the photo, or of a region there."""
+        task, goal = self._task, self._task.score
         told = {
             "index": goal.target if goal.kind == "class" else None,
             "name": goal.name,
             "probability": float(goal.probability(task.logits)),
             "score": float(goal(task.logits)),
         }
-        if isinstance(goal, ClassGoal):
-            told["why"] = self._told_classes(task, goal.plus)
-        return told
+        shares = self._classes.logits.softmax(0)
+        if isinstance(goal, RegionGoal):
+            shares = goal.shares
+            told["why"] = self._told_classes(shares, [goal.target.category])
+        elif isinstance(goal, ClassGoal):
+            told["why"] = self._told_classes(shares, goal.plus)
+        top = shares.topk(min(5, len(shares))).indices.tolist()
+        return {"_target_info": told, "_top": self._told_classes(shares, top)}
 
-    def _told_classes(self, task: Task, indices: Iterable[int]) -> list[dict[str, Any]]:
-        shares = task.logits.softmax(0)
+    def _told_classes(self, shares: Tensor, indices: Iterable[int]) -> list[dict[str, Any]]:
         return [
             {"index": k, "name": self._model.category(k), "probability": float(shares[k])}
             for k in indices
         ]
 
+    def _check_from_page(self, name: str, value: Any) -> Any:
+        checked = super()._check_from_page(name, value)
+        if name == "target" and checked is not SKIP and checked == self.target:
+            # The same in other words, such as a region without its class: the page is told which.
+            self.send_state("target")
+            return SKIP
+        return checked
+
     def _on_change(self, change: Any) -> None:
         if change["name"] == "target":
             self._task = self._aimed(self._classes, change["new"])
-            self._target_info = self._class_info(self._task)
+            with self.hold_sync():
+                for trait, value in self._told_target().items():
+                    setattr(self, trait, value)
         super()._on_change(change)
 
     # --- the job

@@ -11,7 +11,7 @@ import torch
 from xaiwidgets.explanation import Explanation, finished
 from xaiwidgets.methods.estimate import Estimate, Task
 from xaiwidgets.methods.occlusion import Occluded, reread
-from xaiwidgets.widgets import encode
+from xaiwidgets.widgets import encode, front_end
 from xaiwidgets.widgets.cache import fingerprint
 from xaiwidgets.widgets.method import About, MethodWidget, Outcome
 
@@ -20,6 +20,8 @@ _CLASSES = 5
 
 class Occlusion(MethodWidget, method="occlusion"):
     """Occlusion of a photo: how much a class suffers when a patch is covered."""
+
+    _esm = front_end.script("special")
 
     patch_size: int
     stride: int

@@ -13,7 +13,7 @@ from xaiwidgets.model import Model
 from xaiwidgets.runtime.kept import Kept
 from xaiwidgets.runtime.stream import Packed
 from xaiwidgets.runtime.token import Token
-from xaiwidgets.widgets import encode
+from xaiwidgets.widgets import encode, front_end
 from xaiwidgets.widgets.method import About, MethodWidget, Outcome
 from xaiwidgets.widgets.running import Request
 
@@ -32,6 +32,8 @@ class Level:
 
 class SmoothGrad(MethodWidget, method="smoothgrad"):
     """SmoothGrad of a photo: a gradient averaged over noisy copies of it."""
+
+    _esm = front_end.script("special")
 
     noise: float
     samples: int

@@ -22,7 +22,9 @@ from xaiwidgets.widgets.subshell import current_subshell
 
 log = logging.getLogger("xaiwidgets")
 
-_SKIP = object()
+SKIP = object()
+"""In place of a value that the widget has already."""
+
 # What every DOM widget lets a page write; ipywidgets checks these itself.
 _OF_THE_PAGE = frozenset({"layout", "tabbable", "tooltip", "_dom_classes"})
 
@@ -127,7 +129,7 @@ class SyncedWidget(anywidget.AnyWidget):
         accepted = {}
         for name, value in sync_data.items():
             try:
-                if self._check_from_page(name, value) is not _SKIP:
+                if self._check_from_page(name, value) is not SKIP:
                     accepted[name] = value
             except (TypeError, ValueError, OverflowError, t.TraitError) as error:
                 problems[name] = str(error)
@@ -137,7 +139,7 @@ class SyncedWidget(anywidget.AnyWidget):
         if name in _OF_THE_PAGE:
             return value
         if name in self.keys and self._is_now(name, value):
-            return _SKIP
+            return SKIP
         if name not in self._writable:
             raise ValueError(f'"{name}" cannot be changed from the page.')
         trait: Any = self.traits()[name]

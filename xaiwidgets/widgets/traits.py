@@ -37,7 +37,7 @@ class ParameterTrait(t.TraitType[Any, Any]):
 
 
 class TargetTrait(t.TraitType[Any, Any]):
-    """A class: index, name or None in, index out. Or any other target; to the page as JSON."""
+    """A class: index, name or None in, index out. Or any other target, told in plain values."""
 
     default_value = 0
 

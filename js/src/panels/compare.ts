@@ -96,7 +96,6 @@ export function compare(context: Context): PanelView {
       more,
     ],
     parameters: [],
-    usesTarget: false,
     usesPhoto: false,
   };
 }

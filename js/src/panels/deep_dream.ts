@@ -106,6 +106,5 @@ export function deepDream(context: Context): PanelView {
     controls: [tree.element, channelPicker(context)],
     parameters: ["octaves", "octave_scale", "step", "jitter", "size"],
     usesMap: false,
-    usesTarget: false,
   };
 }

@@ -1,5 +1,6 @@
 import type { Context, PanelView, Parameter, StageOptions } from "../types.ts";
 import { facts } from "../ui/facts.ts";
+import { layerControl } from "../ui/layer_control.ts";
 import { createStage } from "../view/stage.ts";
 import { picture, scalars } from "./pixels.ts";
 
@@ -16,6 +17,12 @@ export function general(context: Context, decorate?: StageOptions["decorate"]): 
       return category ? `What speaks for ${category}.` : "";
     },
   });
-  const parameters = (session.get<Parameter[]>("_params") ?? []).map((each) => each.name);
-  return { stages: [stage], below: [facts(context)], parameters };
+  const all = session.get<Parameter[]>("_params") ?? [];
+  const layers = all.filter(({ kind }) => kind === "layer");
+  return {
+    stages: [stage],
+    below: [facts(context)],
+    controls: layers.map((layer) => layerControl(context, layer)),
+    parameters: all.filter((each) => !layers.includes(each)).map(({ name }) => name),
+  };
 }

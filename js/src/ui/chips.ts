@@ -1,20 +1,24 @@
 /**
  * Which class is explained: the five most probable as chips, all of them by search; and which one
- * not, where the method can tell why one class and not another.
+ * not, where the method can tell why one class and not another. Of a region its class.
  */
 
 import { h } from "../dom.ts";
 import type { Category, Context } from "../types.ts";
-import { asked, type Target, type TargetInfo, whyNotOf, whyOf } from "./target.ts";
+import type { RegionState } from "./region.ts";
+import { asked, regionOf, type Target, type TargetInfo, whyNotOf, whyOf } from "./target.ts";
 
 const MOST = 50;
 const percent = new Intl.NumberFormat("en", { style: "percent", maximumFractionDigits: 1 });
 
-export function classChips(context: Context): HTMLElement {
+export function classChips(context: Context, region: RegionState): HTMLElement {
   const { session, signal } = context;
   const row = h("div", { class: "xai-chips", role: "group", "aria-label": "Class to explain" });
   const target = () => session.get<Target>("target");
-  const choose = (index: number) => session.set("target", asked([index], whyNotOf(target())));
+  const choose = (index: number) => {
+    if (regionOf(target())) region.choose(index);
+    else session.set("target", asked([index], whyNotOf(target())));
+  };
   const chooseNot = (index: number) => {
     const why = whyOf(target()).filter((each) => each !== index);
     const best = (session.get<Category[]>("_top") ?? []).find((each) => each.index !== index);
@@ -24,6 +28,10 @@ export function classChips(context: Context): HTMLElement {
     type: "button",
     class: "xai-chip xai-asked",
     onclick: () => {
+      if (regionOf(target())) {
+        region.clear();
+        return;
+      }
       const [first, more] = whyOf(target());
       session.set("target", more === undefined ? (first ?? null) : null);
     },
@@ -42,36 +50,49 @@ export function classChips(context: Context): HTMLElement {
       }
     }
     whole.hidden = typeof target() === "number";
-    whole.title = "Back to one class";
+    const part = regionOf(target());
+    whole.title = part ? "Back to the class, of the whole photo" : "Back to one class";
+    if (not) not.hidden = Boolean(part);
     whole.textContent = `${info.name ?? ""} ✕`;
-    row.replaceChildren(
-      ...shown.map((each) =>
-        h(
-          "button",
-          {
-            type: "button",
-            class: "xai-chip",
-            "aria-pressed": String(why.includes(each.index)),
-            title: `Explain "${each.name}" (class ${each.index})`,
-            style: `--xai-share: ${100 * each.probability}%`,
-            onclick: () => choose(each.index),
-            signal,
-          },
-          h("span", { class: "xai-chip-name" }, each.name),
-          h("span", { class: "xai-chip-share" }, percent.format(each.probability)),
-        ),
+    const highest = chip(
+      { name: "highest", pressed: region.automatic.get(), act: () => region.choose(null) },
+      "Explain the class with the highest mean score in the region",
+    );
+    const chips = shown.map((each) =>
+      chip(
+        { ...each, pressed: why.includes(each.index), act: () => choose(each.index) },
+        `Explain "${each.name}" (class ${each.index})`,
       ),
     );
+    row.replaceChildren(...(part ? [highest] : []), ...chips);
     (row.children[place] as HTMLElement | undefined)?.focus();
   };
-  for (const trait of ["_top", "_target_info", "target"]) session.watch(trait, draw, signal);
+  const chip = (
+    { name, probability, pressed, act }: Partial<Category> & { pressed: boolean; act: () => void },
+    title: string,
+  ) =>
+    h(
+      "button",
+      {
+        ...{ type: "button", class: "xai-chip", title, onclick: act, signal },
+        "aria-pressed": String(pressed),
+        style: `--xai-share: ${100 * (probability ?? 0)}%`,
+      },
+      h("span", { class: "xai-chip-name" }, name),
+      probability !== undefined &&
+        h("span", { class: "xai-chip-share" }, percent.format(probability)),
+    );
   const against = session.get<string[]>("_targets")?.includes("difference");
+  const not =
+    against && search(context, "… and not this one", "Search the class that it is not", chooseNot);
+  for (const trait of ["_top", "_target_info", "target"]) session.watch(trait, draw, signal);
+  region.automatic.subscribe(draw, signal);
   return h(
     "div",
     { class: "xai-classes" },
     row,
     search(context, "Other class …", "Search a class", choose),
-    against && search(context, "… and not this one", "Search the class that it is not", chooseNot),
+    not,
     whole,
   );
 }

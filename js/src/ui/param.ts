@@ -1,8 +1,7 @@
-/** The control of a parameter, from what Python says of it. */
+/** The control of a parameter, from what Python says of it; for layers see `layer_control`. */
 
 import { h } from "../dom.ts";
 import type { Context, Parameter } from "../types.ts";
-import { layerControl } from "./layer_control.ts";
 import { select } from "./select.ts";
 import { slider } from "./slider.ts";
 
@@ -10,7 +9,6 @@ export function paramControl(context: Context, name: string): HTMLElement {
   const { session, signal } = context;
   const spec = session.get<Parameter[]>("_params")?.find((each) => each.name === name);
   if (!spec) return h("span");
-  if (spec.kind === "layer") return layerControl(context, spec);
   if (spec.kind === "choice") {
     const options = spec.options.map((value) => ({ value, label: value.replaceAll("_", " ") }));
     const control = select(

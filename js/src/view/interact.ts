@@ -1,7 +1,7 @@
 /** Zoom, pan and cursor of a stage, by pointer and by keyboard. */
 
 import type { Context, Point } from "../types.ts";
-import { type Frame, moved, toImage, zoomed } from "./zoom.ts";
+import { type Frame, moved, zoomed } from "./zoom.ts";
 
 const STEP = 1.25;
 
@@ -10,13 +10,10 @@ export function interact(
   canvas: HTMLCanvasElement,
   size: () => { width: number; height: number },
   frame: () => Frame,
+  locate: (event: MouseEvent) => Point,
 ): void {
   const pointOf = (event: MouseEvent): Point | null => {
-    const bounds = canvas.getBoundingClientRect();
-    const ratio = canvas.width / Math.max(1, bounds.width);
-    const x = (event.clientX - bounds.left) * ratio;
-    const y = (event.clientY - bounds.top) * ratio;
-    const point = toImage(frame(), x, y);
+    const point = locate(event);
     const { width, height } = size();
     const inside = point.x >= 0 && point.y >= 0 && point.x < width && point.y < height;
     return inside ? point : null;

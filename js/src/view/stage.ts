@@ -5,13 +5,15 @@ import type { Context, Point, Stage, StageOptions } from "../types.ts";
 import { interact } from "./interact.ts";
 import { MapLayer, type Painted } from "./layers.ts";
 import { legend, short } from "./legend.ts";
-import { type Frame, frameOf } from "./zoom.ts";
+import { type Frame, frameOf, toImage } from "./zoom.ts";
 
+/** What is left of a map's opacity while a region is painted over it. */
+const DIMMED = 0.5;
 const DEFAULT = { width: 224, height: 224 };
 
 /** A stage; it paints itself again whenever what it shows changes, until `context.signal`. */
 export function createStage(context: Context, options: StageOptions): Stage {
-  const { session, signal } = context;
+  const { session, signal, overlay } = context;
   const layer = new MapLayer(context, options);
   const bar = options.map && !options.compact ? legend() : null;
   const canvas = h("canvas", {
@@ -49,11 +51,12 @@ export function createStage(context: Context, options: StageOptions): Stage {
     pen.imageSmoothingQuality = "high";
     const { width, height } = size();
     const image = options.image?.get();
+    const painting = overlay?.paints(target);
     if (image) pen.drawImage(image, 0, 0, width, height);
     const map = options.map?.get();
     const painted = map ? layer.get(map, view, Boolean(image)) : null;
     if (painted) {
-      pen.globalAlpha = image ? (options.opacity ?? view.opacity) : 1;
+      pen.globalAlpha = image ? (options.opacity ?? view.opacity) * (painting ? DIMMED : 1) : 1;
       pen.drawImage(painted.canvas, 0, 0, width, height);
       pen.globalAlpha = 1;
     }
@@ -63,9 +66,10 @@ export function createStage(context: Context, options: StageOptions): Stage {
       const [sx, sy] = [width / map.width, height / map.height];
       outline(pen, x0 * sx, y0 * sy, (x1 - x0) * sx, (y1 - y0) * sy, pixel);
     }
-    options.decorate?.(pen, pixel);
+    if (!painting) options.decorate?.(pen, pixel);
+    if (image) overlay?.draw(pen, pixel, { width, height });
     const point = session.cursor.get();
-    if (cursor && point) crosshair(pen, point, width, height, pixel);
+    if (cursor && point && !painting) crosshair(pen, point, width, height, pixel);
     return painted;
   };
 
@@ -86,7 +90,8 @@ export function createStage(context: Context, options: StageOptions): Stage {
     const told = options.describe ? ` ${options.describe()}` : "";
     const range = painted ? ` Colors from ${painted.low} to ${painted.high}.` : "";
     const where = box ? ` Largest part from ${box.x0}, ${box.y0} to ${box.x1}, ${box.y1}.` : "";
-    return `${options.title}.${told}${range}${where}`;
+    const over = (options.image?.get() && overlay?.describe(canvas)) || "";
+    return `${options.title}.${told}${range}${where}${over}`;
   };
 
   let frame: Frame = { scale: 1, left: 0, top: 0 };
@@ -119,19 +124,27 @@ export function createStage(context: Context, options: StageOptions): Stage {
   session.cursor.subscribe(repaint, signal);
   options.image?.subscribe(repaint, signal);
   options.map?.subscribe(repaint, signal);
+  overlay?.changes.subscribe(repaint, signal);
   const observer = new ResizeObserver(repaint);
   observer.observe(canvas);
   signal.addEventListener("abort", () => {
     observer.disconnect();
     cancelAnimationFrame(waiting);
   });
-  if (!options.compact) interact(context, canvas, size, () => frame);
+  const locate = (event: MouseEvent) => {
+    const bounds = canvas.getBoundingClientRect();
+    const ratio = canvas.width / Math.max(1, bounds.width);
+    const [x, y] = [event.clientX - bounds.left, event.clientY - bounds.top];
+    return toImage(frame, x * ratio, y * ratio);
+  };
+  if (!options.compact) interact(context, canvas, size, () => frame, locate);
   repaint();
 
   return {
     title: options.title,
     element,
     repaint,
+    locate: options.image && locate,
     render(minimum = 0) {
       const { width, height } = size();
       const scale = Math.max(1, Math.ceil(minimum / width));

@@ -1,5 +1,6 @@
 import { beforeEach, describe, expect, it } from "vitest";
 import { classChips } from "../../src/ui/chips.ts";
+import { regionState } from "../../src/ui/region.ts";
 import { asked, whyNotOf, whyOf } from "../../src/ui/target.ts";
 import { type Fake, fakeSession } from "../panels/fake_session.ts";
 
@@ -18,7 +19,9 @@ describe("a target as plain values", () => {
       [3],
       [1, 2],
     ]);
-    expect([whyOf({ region: "mask", category: 3 }), whyNotOf(undefined)]).toEqual([[], []]);
+    expect([whyOf({ region: [0, 0, 4, 4], category: 3 }), whyNotOf(undefined)]).toEqual([[3], []]);
+    expect(whyOf({ region: [0, 0, 4, 4], category: null })).toEqual([]);
+    expect(whyOf({ function: "token" })).toEqual([]);
   });
 
   it("is made", () => {
@@ -48,7 +51,7 @@ describe("the class picker", () => {
       _targets: ["class", "classes", "difference", "output"],
       ...traits,
     });
-    picker = classChips({ session, signal: session.signal });
+    picker = classChips({ session, signal: session.signal }, regionState(session));
   };
   const search = (label: string, text: string) => {
     const input = picker.querySelector(`[aria-label="${label}"]`) as HTMLInputElement;
@@ -110,11 +113,58 @@ describe("the class picker", () => {
 
   it("names a target that is no class", () => {
     session.change({
-      target: { region: [0, 0, 4, 4], category: 2 },
-      _target_info: { index: null, name: "cow in a region" },
+      target: { function: "token" },
+      _target_info: { index: null, name: "token" },
     });
     expect(pressed()).toEqual([]);
-    expect(whole().textContent).toBe("cow in a region ✕");
+    expect(whole().textContent).toBe("token ✕");
+    whole().click();
+    expect(session.saved.pop()).toEqual(["target", null]);
+  });
+
+  describe("of a region", () => {
+    const where = [0, 0, 4, 4];
+    beforeEach(() => {
+      session.photo.set({ width: 8, height: 8 } as ImageBitmap);
+      session.change({
+        target: { region: where, category: 5 },
+        _target_info: { index: null, name: "fox in a region", why: [category(5)] },
+      });
+    });
+
+    it("chooses its class, by chip and by search", () => {
+      expect(pressed()).toEqual(["fox"]);
+      expect(chips().length).toBe(7);
+      chips()[3]?.click();
+      expect(session.saved.pop()).toEqual(["target", { region: where, category: 2 }]);
+      search("Search a class", "gnu");
+      expect(session.saved.pop()).toEqual(["target", { region: where, category: 6 }]);
+    });
+
+    it("leaves the class to be found, until one is chosen", () => {
+      chips()[0]?.click();
+      expect(session.saved.pop()).toEqual(["target", { region: where, category: null }]);
+      session.change({ target: { region: where, category: 1 } });
+      expect(pressed()).toEqual(["highest", "bee"]);
+      chips()[2]?.click();
+      expect(session.saved.pop()).toEqual(["target", { region: where, category: 1 }]);
+      expect(pressed()).toEqual(["bee"]);
+    });
+
+    it("goes back to its class, everywhere", () => {
+      expect(whole().textContent).toBe("fox in a region ✕");
+      whole().click();
+      expect(session.saved.pop()).toEqual(["target", 5]);
+      expect(whole().hidden).toBe(true);
+      expect(pressed()).toEqual(["fox"]);
+    });
+
+    it("has no class that it is not", () => {
+      const not = picker.querySelector(`[aria-label="${NOT}"]`)?.parentElement;
+      expect(not?.hidden).toBe(true);
+      session.change({ target: 3 });
+      expect(not?.hidden).toBe(false);
+    });
   });
 
   it("has no second picker where the method takes no difference", () => {
