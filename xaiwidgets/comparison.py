@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from xaiwidgets.engine.passes import Shared
 from xaiwidgets.engine.places import Place
 from xaiwidgets.evaluation.similarity import similarity
-from xaiwidgets.explanation import Explanation, estimates, exact_of, finished, make_task, retarget
+from xaiwidgets.explanation import Explanation, estimates, finished, make_task, retarget
 from xaiwidgets.inside.deep_dream import check_seed
 from xaiwidgets.methods import registry
 from xaiwidgets.methods.cams import blocks_of, place_of
@@ -148,13 +148,18 @@ class Runner:
     Args:
         plan: what is compared.
         seed: of everything random.
-        exact: run networks without conv-BN folding.
+        precision: of the networks, see `Model.precise`; `None` leaves each as it is set.
+
+    Raises:
+        ValueError: for a precision that one of the models cannot have.
     """
 
-    def __init__(self, plan: Plan, *, seed: int = 0, exact: bool = False) -> None:
+    def __init__(self, plan: Plan, *, seed: int = 0, precision: str | None = None) -> None:
         self.plan = plan
         self._seed = check_seed(seed)
-        self._exact = exact
+        self._precision = precision
+        for index in range(len(plan.axes["model"])):
+            self._model(index)
         self._prepared: dict[tuple[int, int], Prepared] = {}
         self._bases: dict[tuple[int, int], Task] = {}
         self._tasks: dict[tuple[int, int, int], Task] = {}
@@ -174,10 +179,9 @@ class Runner:
         if pair not in self._bases:
             shared = self._shared.get((*pair, _CLASSES))
             self._bases[pair] = make_task(
-                self.plan.model(model),
+                self._model(model),
                 self.prepared(model, image),
                 seed=self._seed,
-                exact=self._exact,
                 logits=shared.logits() if shared else None,
             )
         return self._bases[pair]
@@ -217,6 +221,10 @@ class Runner:
                 shared.free()
         self._shared.clear()
 
+    def _model(self, index: int) -> Model:
+        model = self.plan.model(index)
+        return model if self._precision is None else model.precise(self._precision)
+
     def _share(self, cell: Cell) -> Shared | None:
         """Passes for all classes together, and for each target that reads the network's output."""
         targets = [item.value for item in self.plan.axes["target"]]
@@ -231,8 +239,9 @@ class Runner:
                 task, count = self.task(cell), 1
             else:
                 # Its logits come from what is shared.
-                model, prepared = self.plan.model(cell.model), self.prepared(cell.model, cell.image)
-                task = Task(model, prepared, 0, torch.empty(0), self._seed, self._exact)
+                prepared, model = self.prepared(cell.model, cell.image), self._model(cell.model)
+                exact = model.precision == "exact"
+                task = Task(model, prepared, 0, torch.empty(0), self._seed, exact)
                 count = sum(not reads_output(target) for target in targets)
             methods = [item.value for item in self.plan.axes["method"]]
             self._shared[group] = make_shared(task, methods, count)
@@ -336,7 +345,7 @@ def compare(
     targets: Any = None,
     *,
     seed: int = 0,
-    precision: str = "fast",
+    precision: str | None = None,
     progress: bool | None = None,
 ) -> Comparison:
     """Explain with several methods, classes, images or models at once.
@@ -352,7 +361,7 @@ def compare(
             class with the highest score, for each photo and model. In a list, or as a tuple,
             several classes are one target: the sum of their logits.
         seed: of everything random, at least 0.
-        precision: "fast" or "exact", see `xaiwidgets.explain`.
+        precision: see `xaiwidgets.explain`.
         progress: show a bar; `None` shows one when it takes longer than a second.
 
     Returns:
@@ -363,7 +372,7 @@ def compare(
         TypeError: for a value of the wrong type.
     """
     plan = make_plan(models, images, methods, targets)
-    runner = Runner(plan, seed=seed, exact=exact_of(precision))
+    runner = Runner(plan, seed=seed, precision=precision)
     explanations: dict[Key, Explanation] = {}
     errors: dict[Key, str] = {}
     cells = plan.cells

@@ -19,6 +19,7 @@ from xaiwidgets.inside.deep_dream import check_seed
 from xaiwidgets.methods import registry
 from xaiwidgets.methods.estimate import Estimate, Task, last_of
 from xaiwidgets.methods.params import check_all
+from xaiwidgets.methods.rounding import with_error
 from xaiwidgets.model import Model, Prepared
 from xaiwidgets.progress import bar
 from xaiwidgets.targets import Target, reads_output
@@ -126,7 +127,7 @@ def make_task(
     target: Any = None,
     *,
     seed: int = 0,
-    exact: bool = False,
+    precision: str | None = None,
     logits: Tensor | None = None,
 ) -> Task:
     """Prepare the photo, run the model once, and settle the target.
@@ -134,7 +135,8 @@ def make_task(
     With a photo that is prepared already, and its `logits`, `(1, K)`, nothing is run.
 
     Raises:
-        ValueError: for a class that the model does not have, or a model that gives NaN.
+        ValueError: for a class or a precision that the model does not have, or a model that gives
+            NaN.
     """
     if not isinstance(model, Model):
         raise TypeError(
@@ -143,13 +145,15 @@ def make_task(
         )
     seed = check_seed(seed)
     prepared = image if isinstance(image, Prepared) else model.prepare(image)
+    precise = model if precision is None else model.precise(precision)
+    exact = precise.precision == "exact"
     if reads_output(target):
-        return _aimed(model, prepared, target, seed, exact)
+        return _aimed(precise, prepared, target, seed, exact)
     if logits is None:
         with torch.inference_mode():
-            logits = model.logits(prepared.input, exact=exact)
+            logits = precise.logits(prepared.input, exact=exact)
     found = _clean(logits)
-    return Task(model, prepared, model.resolve_target(target, found), found, seed, exact)
+    return Task(precise, prepared, precise.resolve_target(target, found), found, seed, exact)
 
 
 def retarget(task: Task, target: Any) -> Task:
@@ -187,7 +191,8 @@ def estimates(task: Task, method: str, params: dict[str, Any]) -> Iterator[Estim
     spec = registry.get(method)
     checked = check_all(spec.name, spec.parameters, params)
     spec.check_target(task.score.kind)
-    return _finite(spec.function(task, **checked), spec.title)
+    steps = _finite(spec.function(task, **checked), spec.title)
+    return with_error(task, steps, spec.uses_gradients)
 
 
 def _finite(steps: Iterator[Estimate], title: str) -> Iterator[Estimate]:
@@ -207,7 +212,7 @@ def explaining(
     target: Any = None,
     *,
     seed: int = 0,
-    precision: str = "fast",
+    precision: str | None = None,
     settled: float | None = None,
     **params: Any,
 ) -> Iterator[Estimate]:
@@ -217,7 +222,7 @@ def explaining(
     (but for a method that cannot take `settled`).
     """
     enough = _check_settled(settled)
-    task = make_task(model, image, target, seed=seed, exact=exact_of(precision))
+    task = make_task(model, image, target, seed=seed, precision=precision)
     return _until_settled(estimates(task, method, params), method, enough)
 
 
@@ -228,7 +233,7 @@ def explain(
     target: Any = None,
     *,
     seed: int = 0,
-    precision: str = "fast",
+    precision: str | None = None,
     settled: float | None = None,
     progress: bool | None = None,
     **params: Any,
@@ -248,8 +253,13 @@ def explain(
             and subtract those of the classes.
         seed: of everything random, at least 0; same seed, same numbers (to the last digits, which
             depend on the batch size, and that is measured).
-        precision: "fast" folds batch normalization into convolutions, "exact" runs the network
-            as it is written. They differ by rounding.
+        precision: "fast" folds batch normalization into convolutions and chooses the memory
+            layout, "exact" runs the network as it is written. They differ by rounding. "tf32" and
+            "bf16" trade digits for speed on a GPU; what that costs on the clean photo stands in
+            `diagnostics`: `precision_error`, the relative difference of the target's score from
+            full precision, and for methods that use gradients `precision_error_gradient`, that of
+            the gradient at the photo (L2). `None` is what the model is set to, "fast" unless it
+            comes from `Model.precise`, which says more of each.
         settled: end at the first estimate whose `diagnostics["settled"]`, its expected correlation
             with the picture that it is going to, reaches this, 0.5 to 1, after 16 evaluations at
             least; `None` does all the work. For methods that average over samples, steps or
@@ -265,7 +275,7 @@ def explain(
     checked = check_all(spec.name, spec.parameters, params)
     enough = _check_settled(settled)
     began = time.perf_counter()
-    task = make_task(model, image, target, seed=seed, exact=exact_of(precision))
+    task = make_task(model, image, target, seed=seed, precision=precision)
     steps = _until_settled(estimates(task, spec.name, checked), spec.name, enough)
     last = last_of(bar(steps, spec.name, progress, lambda step: (step.done, step.total)))
     return finished(task, spec.name, checked, last, time.perf_counter() - began)
@@ -323,10 +333,3 @@ def _settling(steps: Iterator[Estimate], method: str, enough: float) -> Iterator
             yield replace(estimate, total=estimate.done)
             return
         yield estimate
-
-
-def exact_of(precision: Any) -> bool:
-    """Whether this precision runs networks as they are written, or raise ValueError."""
-    if precision not in ("fast", "exact"):
-        raise ValueError(f'precision must be "fast" or "exact", not {precision!r}.')
-    return bool(precision == "exact")

@@ -139,9 +139,8 @@ class RegionGoal(OutputGoal):
                 f"{tuple(self.weights.shape)} for the photo."
             )
         index = self.target.category
-        weights = self.weights.to(maps)
         both = torch.stack([maps[:, index], _probabilities(maps, 1)[:, index]], 1)
-        return (both * weights).sum((-2, -1))
+        return (both * self.weights).sum((-2, -1))
 
     def __call__(self, logits: Tensor) -> Tensor:
         """The mean logit."""
@@ -235,10 +234,9 @@ def region_goal(
         pick: finds the scores in what the network returns, where that is given.
         categories: names of the classes, or `None`.
     """
-    weights = target.weights(frame, (maps.shape[-2], maps.shape[-1]))
-    shares = weights.to(maps)
-    inside = shares > 0
-    there, shares = maps[0][:, inside], shares[inside]
+    weights = target.weights(frame, (maps.shape[-2], maps.shape[-1])).to(maps)
+    inside = weights > 0
+    there, shares = maps[0][:, inside], weights[inside]
     if target.category is None:
         index = int((there @ shares).argmax())
     else:

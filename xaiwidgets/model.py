@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import threading
 from collections.abc import Callable, Hashable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -14,12 +15,15 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from xaiwidgets.engine.batching import Batcher, is_out_of_memory
 from xaiwidgets.engine.copying import (
+    bare_copy,
     choose_device,
     choose_dtype,
     input_channels,
+    lay_out_plainly,
     own_copy,
     try_formats,
 )
+from xaiwidgets.engine.copying import memory_format as wanted_format
 from xaiwidgets.engine.folding import fold
 from xaiwidgets.engine.layers import Layer, list_layers
 from xaiwidgets.engine.logits import (
@@ -28,6 +32,8 @@ from xaiwidgets.engine.logits import (
     network_error,
     scores_of_classes,
 )
+from xaiwidgets.engine.precision import FULL, check_precision, rounding, running, widened
+from xaiwidgets.engine.upload import upload
 from xaiwidgets.goals import Goal, OutputGoal, class_goal, function_goal, maps_in, region_goal
 from xaiwidgets.preprocess import Preprocess, make_preprocess
 from xaiwidgets.region import Region
@@ -81,6 +87,9 @@ class Model:
         dtype: of the copy; default the network's own, but float32 for half precision on a CPU.
         name: for display; default the network's class.
 
+    Attributes:
+        precision: how the network is run, "fast"; `precise` gives models of other precisions.
+
     Raises:
         TypeError: when `net` is no network or cannot be copied, or for arguments of a wrong type.
         ValueError: for a device or a preprocessing that is not possible.
@@ -111,7 +120,9 @@ class Model:
         self.name = name or type(net).__name__
         self.categories = None if categories is None else check_names(categories)
         self.preprocess: Preprocess = make_preprocess(preprocess, input_channels(net))
+        self.precision = "fast"
         self._output = output
+        self._base: Model | None = None
         self._aim: OutputGoal | None = None
         self._map_size: tuple[int, int] | None = None
         self._last_input: Tensor | None = None
@@ -122,6 +133,7 @@ class Model:
         with torch.inference_mode(False):
             self._net = own_copy(net, self.device, self.dtype)
         self._fast: nn.Module | None = None
+        self._bare: nn.Module | None = None
         self._memory_format: torch.memory_format | None = None
         self._writes_input = True
         self._layers: list[Layer] | None = None
@@ -130,10 +142,11 @@ class Model:
     def __repr__(self) -> str:
         count = sum(parameter.numel() for parameter in self._net.parameters())
         note = f" ({self._note})" if self._note else ""
+        precision = "" if self.precision == "fast" else f', precision "{self.precision}"'
         classes = f"{len(self.categories)} named classes" if self.categories else "unnamed classes"
         return (
             f"Model({self.name}: {count / 1e6:.2f} M parameters, {classes}, "
-            f"{str(self.dtype).removeprefix('torch.')} on {self.device}{note}; "
+            f"{str(self.dtype).removeprefix('torch.')} on {self.device}{note}{precision}; "
             f"preprocess: {self.preprocess})"
         )
 
@@ -174,6 +187,54 @@ class Model:
         assert self._memory_format is not None
         return self._memory_format
 
+    def precise(self, precision: str) -> Model:
+        """The same network, run with another precision.
+
+        Args:
+            precision:
+                "fast" folds batch normalization into convolutions and lays images and weights out
+                in channels_last, where the network takes that; "exact" does neither, and runs the
+                network as it is written. They differ by rounding, and leave torch's own switches
+                alone (which let convolutions on a GPU use TF32, unless you turn that off).
+                "tf32" is "fast" with convolutions and matrix products in TF32, on NVIDIA GPUs.
+                "bf16" is "fast" with those in bfloat16, by `torch.autocast`. A CPU without AMX or
+                AVX512-BF16 is many times slower with it.
+
+                Explanations with the last two tell what that costs, which may be much: of a score
+                that moves by 1 %, the gradient can move by half. See `xaiwidgets.explain`.
+
+        Raises:
+            ValueError: for another precision, or one that the device or the dtype rules out.
+
+        The switches of TF32 are those of the whole process: they are turned while the network
+        runs, there and back, and put back as they were. Other threads that compute on a GPU
+        meanwhile are rounded likewise. Deep Dream always computes in the network's own dtype.
+        """
+        check_precision(precision, self.device, self.dtype)
+        base = self._base or self
+        if precision == base.precision:
+            return base
+        base._settle()
+        made = copy.copy(base)
+        made.precision, made._base, made._last_maps = precision, base, None
+        # Batches take other times and another memory, and answers are rounded otherwise.
+        made._batchers, made._kept = base.once(("precision", precision), lambda: ({}, {}))
+        if precision == "exact":
+            made._net = base.once("plain", base._laid_out_plainly)
+            made._fast = made._net if base._fast is base._net else base._fast
+            made._memory_format = torch.contiguous_format
+        return made
+
+    def full(self) -> Model:
+        """What a reduced precision is measured against: the same in float32, without TF32."""
+        made = copy.copy(self)
+        made.precision = FULL
+        return made
+
+    def running(self) -> AbstractContextManager[None]:
+        """Around a run of the network and the way back through it; `logits` enters it itself."""
+        return running(self.precision)
+
     def batcher(self, kind: str) -> Batcher:
         """What keeps the batch size of "gradient" or of "forward" work."""
         with self._lock:
@@ -207,23 +268,24 @@ class Model:
                     f"{self.channels}."
                 )
             self._size = (x.shape[-2], x.shape[-1])
-            self._last_input = x[None].to(self.device, self.dtype)
+            self._last_input = upload(x[None], self.device, self.dtype)
             return Prepared(pixels, self._last_input)
 
     def pixels_to_input(self, pixels: Tensor) -> Tensor:
         """Normalize pixels `(..., C, H, W)` in 0..1, on the model's device."""
-        return self.preprocess.normalize(pixels.to(self.device, self.dtype))
+        return self.preprocess.normalize(upload(pixels, self.device, self.dtype))
 
     def input_to_pixels(self, x: Tensor) -> Tensor:
         """Pixels in 0..1 of inputs `(..., C, H, W)`, on the CPU, to be looked at."""
         return self.preprocess.denormalize(x.detach().to("cpu", torch.float32))
 
-    def logits(self, x: Tensor, *, exact: bool = False) -> Tensor:
+    def logits(self, x: Tensor, *, exact: bool | None = None) -> Tensor:
         """The scores of all classes, `(N, K)`, before softmax.
 
         Args:
             x: normalized inputs `(N, C, H, W)`.
-            exact: run the network as it is written, without folding.
+            exact: run the network as it is written, without folding; `None` where `precision` is
+                "exact".
 
         Raises:
             TypeError: when no scores are found in what the network returns.
@@ -233,11 +295,11 @@ class Model:
         """
         output = self.output(x, exact=exact)
         if self._aim is not None:
-            return self._aim.readings(output, len(x))
-        scores = find_scores(output, self._output)
+            return self._widened(self._aim.readings(output, len(x)))
+        scores = self._widened(find_scores(output, self._output))
         self._map_size = (scores.shape[2], scores.shape[3]) if scores.ndim == 4 else None
         if scores.ndim == 4 and x is self._last_input:
-            self._last_maps = (x, exact, scores)
+            self._last_maps = (x, self._as_written(exact), scores)
         found = scores_of_classes(scores, len(x))
         if self.categories is not None and found.shape[1] != len(self.categories):
             raise ValueError(
@@ -246,14 +308,15 @@ class Model:
             )
         return found
 
-    def output(self, x: Tensor, *, exact: bool = False) -> Any:
+    def output(self, x: Tensor, *, exact: bool | None = None) -> Any:
         """What the network itself returns; arguments and errors as for `logits`."""
-        net = self.net if exact else self.fast
+        net = self.net if self._as_written(exact) else self.fast
         laid = x.contiguous(memory_format=self.memory_format)
         if self._writes_input and laid is x:
             laid = x.clone()
         try:
-            return net(laid)
+            with self.running(), rounding(self.precision, self.device):
+                return self._widened(net(laid))
         except (RuntimeError, AssertionError) as error:
             if is_out_of_memory(error):
                 raise
@@ -334,7 +397,7 @@ class Model:
         """
         last = self._last_maps
         if last is None or last[0] is not x or last[1] != exact:
-            maps = maps_in(self.output(x, exact=exact), len(x), self._output)
+            maps = self._widened(maps_in(self.output(x, exact=exact), len(x), self._output))
             self._last_maps = last = (x, exact, maps)
         return last[2]
 
@@ -371,6 +434,18 @@ class Model:
         pixels = torch.rand(1, self.channels, *self.size, generator=generator)
         return self.pixels_to_input(pixels)
 
+    def _as_written(self, exact: bool | None) -> bool:
+        return self.precision == "exact" if exact is None else exact
+
+    def _widened(self, output: T) -> T:
+        return widened(output) if self.precision == "bf16" else output
+
+    def _laid_out_plainly(self) -> nn.Module:
+        if self._bare is None:
+            return self._net
+        with torch.inference_mode(False), torch.no_grad():
+            return lay_out_plainly(self._bare)
+
     def _settle(self) -> None:
         """Choose the memory format and fold, once, when the network is first used."""
         if self._fast is not None:
@@ -388,5 +463,8 @@ class Model:
                 except Exception:
                     # What is wrong with the network shows when it is asked about a photo.
                     folded = None
+            if wanted_format(self._net, self.device) is torch.channels_last:
+                # Now, before methods hang hooks on the network while they run it.
+                self._bare = bare_copy(self._net)
             self._memory_format = best
             self._fast = self._net if folded is None else folded

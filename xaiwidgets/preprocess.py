@@ -51,6 +51,7 @@ class Preprocess:
         self._input_of = input_of
         self._scale = normalization.scale.reshape(-1, 1, 1)
         self._offset = normalization.offset.reshape(-1, 1, 1)
+        self._placed: dict[tuple[torch.device, torch.dtype], tuple[Tensor, Tensor]] = {}
         self._order = normalization.order
         self.size = size
         self.affine = normalization.affine
@@ -77,14 +78,25 @@ class Preprocess:
         """Pixels `(..., C, H, W)` in 0..1, as the network is fed them."""
         if self._order is not None:
             pixels = pixels[..., list(self._order), :, :]
-        return pixels * self._scale.to(pixels) + self._offset.to(pixels)
+        scale, offset = self._constants(pixels)
+        return pixels * scale + offset
 
     def denormalize(self, x: Tensor) -> Tensor:
         """What `normalize` was given, in 0..1."""
-        pixels = ((x - self._offset.to(x)) / self._scale.to(x)).clamp(0, 1)
+        scale, offset = self._constants(x)
+        pixels = ((x - offset) / scale).clamp(0, 1)
         if self._order is not None:
             pixels = pixels[..., [self._order.index(c) for c in range(len(self._order))], :, :]
         return pixels
+
+    def _constants(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Scale and offset, moved to where `like` is once and for all."""
+        place = (like.device, like.dtype)
+        if place not in self._placed:
+            # What is made in inference mode could never be differentiated through.
+            with torch.inference_mode(False):
+                self._placed[place] = self._scale.to(like), self._offset.to(like)
+        return self._placed[place]
 
 
 class _Identity(Preprocess):

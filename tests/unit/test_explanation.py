@@ -99,7 +99,7 @@ def test_save_elsewhere_says_what_is_possible(
         ({"target": "be"}, ValueError, "bee"),
         ({"target": 1.0}, TypeError, "index"),
         ({"seed": -1}, ValueError, "seed"),
-        ({"precision": "half"}, ValueError, '"fast" or "exact"'),
+        ({"precision": "half"}, ValueError, '"fast", "exact", "tf32" or "bf16"'),
         ({"image": "no_such_photo.png"}, FileNotFoundError, "no_such_photo.png"),
         ({"image": 7}, TypeError, "image"),
         ({"alpha": 0.5}, TypeError, 'no parameter "alpha"'),

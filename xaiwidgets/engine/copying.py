@@ -60,6 +60,34 @@ def own_copy(net: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Mod
     return copied
 
 
+def bare_copy(net: nn.Module) -> nn.Module:
+    """A copy of the modules alone: it shares every weight and buffer with `net`."""
+    shared = {id(tensor): tensor for tensor in (*net.parameters(), *net.buffers())}
+    return copy.deepcopy(net, cast("dict[int, Any]", shared))
+
+
+def lay_out_plainly(net: nn.Module) -> nn.Module:
+    """Give `net`, a `bare_copy`, weights of its own where they may be in channels_last."""
+    found = [
+        (module, name, tensor)
+        for module in net.modules()
+        for kind in (module.named_parameters, module.named_buffers)
+        for name, tensor in kind(recurse=False, remove_duplicate=False)
+        if tensor.ndim == 4
+    ]
+    # By identity, as weights may be tied.
+    made = {id(tensor): _plain(tensor) for _, _, tensor in found}
+    for module, name, tensor in found:
+        setattr(module, name, made[id(tensor)])
+    return net
+
+
+def _plain(tensor: Tensor) -> Tensor:
+    plain = tensor.detach().clone(memory_format=torch.contiguous_format)
+    is_weight = isinstance(tensor, nn.Parameter)
+    return nn.Parameter(plain, requires_grad=False) if is_weight else plain
+
+
 def unwrapped(net: nn.Module) -> nn.Module:
     """The plain network inside of compiling and parallel wrappers."""
     while True:

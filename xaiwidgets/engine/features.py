@@ -7,6 +7,8 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
+from xaiwidgets.engine.precision import widened
+
 
 class Layered(Protocol):
     """A model whose layers have names."""
@@ -48,7 +50,7 @@ def logits_and_features(
             if isinstance(output, list | tuple) and output:
                 output = output[0]
             if isinstance(output, Tensor) and output.is_floating_point():
-                place.append(output.clone())
+                place.append(widened(output.clone()))
 
         return keep
 

@@ -8,7 +8,6 @@ subclasses of ``nn.Conv2d`` need no special treatment; what is not surely a pair
 
 from __future__ import annotations
 
-import copy
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any, cast
@@ -18,6 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.overrides import TorchFunctionMode
+
+from xaiwidgets.engine.copying import bare_copy
 
 
 class FoldedNorm(nn.Identity):
@@ -118,8 +119,7 @@ def fold(net: nn.Module, example: Tensor) -> nn.Module | None:
     pairs = list(recorder.sure_pairs())
     if not pairs:
         return None
-    shared = {id(t): t for t in [*net.parameters(), *net.buffers()]}
-    folded = copy.deepcopy(net, cast("dict[int, Any]", shared))
+    folded = bare_copy(net)
     convs = _owners(folded, "weight", nn.Conv2d)
     norms = _owners(folded, "running_mean", _BatchNorm)
     count = 0

@@ -12,6 +12,8 @@ import math
 import torch
 from torch import Tensor
 
+from xaiwidgets.engine.upload import upload
+
 _REACH = 9
 """In sigmas: beyond, the kernel is less than 1e-17 of its peak."""
 
@@ -48,14 +50,17 @@ def _mirrored(t: Tensor, kernel: Tensor, side: int) -> Tensor:
 
 def blur(x: Tensor, sigma: float) -> Tensor:
     """Images `(..., H, W)` blurred by `sigma` pixels, edges mirrored."""
-    rows, columns = (gaussian_matrix(side, sigma)[0].to(x) for side in x.shape[-2:])
+    rows, columns = (
+        upload(gaussian_matrix(side, sigma)[0], x.device, x.dtype) for side in x.shape[-2:]
+    )
     return rows @ x @ columns.T
 
 
 def blur_and_rate(x: Tensor, sigma: float) -> tuple[Tensor, Tensor]:
     """The blurred images `(..., H, W)`, and their derivative with respect to sigma."""
     (rows, row_rate), (columns, column_rate) = (
-        [matrix.to(x) for matrix in gaussian_matrix(side, sigma)] for side in x.shape[-2:]
+        [upload(matrix, x.device, x.dtype) for matrix in gaussian_matrix(side, sigma)]
+        for side in x.shape[-2:]
     )
     half = x @ columns.T
     return rows @ half, row_rate @ half + rows @ (x @ column_rate.T)

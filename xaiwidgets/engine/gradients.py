@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator
+from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol, TypeVar
 
 import torch
@@ -23,11 +24,18 @@ class Network(Protocol):
     """What the engine asks of a model."""
 
     @property
+    def precision(self) -> str:
+        """How precisely it is run, see `engine.precision`."""
+
+    @property
     def memory_format(self) -> torch.memory_format:
         """How the network's inputs lie in memory."""
 
     def logits(self, x: Tensor, *, exact: bool = False) -> Tensor:
         """The scores of all classes, `(N, K)`."""
+
+    def running(self) -> AbstractContextManager[None]:
+        """Around a run of the network and the way back through it."""
 
     def batcher(self, kind: str) -> Batcher:
         """What keeps the batch size of "gradient" or of "forward" work."""
@@ -60,7 +68,7 @@ def gradient(
         ValueError: when the score does not depend on the input.
     """
     x = x.detach().contiguous(memory_format=model.memory_format).requires_grad_(True)
-    with torch.enable_grad():
+    with torch.enable_grad(), model.running():
         logits = model.logits(x, exact=exact)
         chosen = score(logits).sum()
         if not chosen.requires_grad:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from xaiwidgets.engine.batching import Batcher, is_out_of_memory
 from xaiwidgets.engine.places import Place, swapped
+from xaiwidgets.engine.precision import widened
 from xaiwidgets.engine.survey import Surveyed
 from xaiwidgets.engine.trunk import DivergedError, Trunk
 
@@ -37,7 +38,7 @@ def activation_at(model: Surveyed, x: Tensor, place: Place) -> Tensor:
             model.logits(x, exact=place.exact)
     except _Reached:
         pass
-    return place.grid.to_map(reached[0])[0]
+    return widened(place.grid.to_map(reached[0])[0])
 
 
 class _Reached(BaseException):
@@ -81,7 +82,7 @@ class Head:
     @property
     def activation(self) -> Tensor:
         """What the place gives for the photo, as a map `(C, h, w)`."""
-        return self.place.grid.to_map(self.output)[0]
+        return widened(self.place.grid.to_map(self.output)[0])
 
     @property
     def alone(self) -> bool:
@@ -93,7 +94,7 @@ class Head:
 
         Gradients flow back to `maps`.
         """
-        rows = self.place.grid.from_map(maps, self.output)
+        rows = self.place.grid.from_map(maps.to(self.output.dtype), self.output)
         if self._trunk is not None:
             try:
                 return self._alone(rows)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from xaiwidgets.engine.gradients import Network
+from xaiwidgets.engine.upload import upload
 
 Paint = Callable[[Tensor, int], None]
 """`paint(image, index)` writes mask number `index` into `image`, `(C, H, W)`, in place."""
@@ -68,7 +69,7 @@ def blended_logits(
     """
 
     def write(batch: Tensor, start: int, stop: int) -> None:
-        torch.lerp(filling, x, masks(start, stop)[:, None].to(x), out=batch)
+        torch.lerp(filling, x, upload(masks(start, stop)[:, None], x.device, x.dtype), out=batch)
 
     yield from _written_logits(model, x, total, write, exact, first)
 

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from xaiwidgets.engine.gradients import Network, Score
 from xaiwidgets.engine.places import Place, swapped
+from xaiwidgets.engine.precision import widened
 from xaiwidgets.engine.rectifiers import Acted, Gate, RectifiedPass
 from xaiwidgets.engine.rules import score_gradient
 from xaiwidgets.engine.survey import Surveyed
@@ -80,6 +81,7 @@ class Pass:
     def __init__(
         self, model: Runs, x: Tensor, places: Sequence[Place], *, exact: bool, inputs: bool
     ) -> None:
+        self._model = model
         self._nodes: dict[Place, Tensor] = {}
         self._input: Tensor | None = None
         if inputs:
@@ -108,7 +110,7 @@ class Pass:
 
     def activation(self, place: Place) -> Tensor:
         """What a place gave, as a map `(C, h, w)`."""
-        return place.grid.to_map(self._nodes[place].detach())[0]
+        return widened(place.grid.to_map(self._nodes[place].detach())[0])
 
     def pull(self, score: Score, *, again: bool = False) -> Pulled:
         """Send a score back through the network.
@@ -123,7 +125,8 @@ class Pass:
         with torch.enable_grad():
             total = score(self._logits).sum()
         if total.requires_grad:
-            found = torch.autograd.grad(total, ends, retain_graph=again, allow_unused=True)
+            with self._model.running():
+                found = torch.autograd.grad(total, ends, retain_graph=again, allow_unused=True)
         of_input = None if self._input is None else found[0]
         return Pulled(
             of_input, dict(zip(self._nodes, found[len(ends) - len(nodes) :], strict=True))
@@ -147,7 +150,7 @@ class Pass:
             count = grid.height * grid.width
             rest = (gradient[:, : grid.first], gradient[:, grid.first + count :])
             elsewhere = max(float(each.abs().max()) for each in rest if each.numel())
-        return At(self.activation(place), grid.to_map(gradient)[0], elsewhere)
+        return At(self.activation(place), widened(grid.to_map(gradient)[0]), elsewhere)
 
 
 def gradients_at(model: Runs, x: Tensor, places: list[Place], score: Score) -> list[At]:

@@ -26,6 +26,7 @@ from xaiwidgets.engine.incremental.groups import Plans
 from xaiwidgets.engine.incremental.trace import UntraceableError
 from xaiwidgets.engine.incremental.windows import Starts
 from xaiwidgets.engine.masking import masked_logits
+from xaiwidgets.engine.precision import REDUCED
 
 log = logging.getLogger("xaiwidgets")
 
@@ -101,6 +102,8 @@ class Ways:
         if not self.traced:
             self.traced = True
             try:
+                if model.precision in REDUCED:
+                    raise UntraceableError("rounded numbers cannot tell whether both agree")
                 self.incremental = Incremental(lambda batch: model.logits(batch, exact=exact), x)
             except UntraceableError as reason:
                 log.info("Patches are evaluated the plain way, as %s.", reason)

@@ -168,6 +168,7 @@ class RectifiedPass:
         exact: bool = False,
         more: dict[str, Handler] | None = None,
     ) -> None:
+        self._model = model
         self._gate: Gate | None = None
         self._rules = Rules(dict.fromkeys(_TITLES, _handler(self._gated)) | (more or {}))
         self._leaf, self._logits = ruled_pass(model, self._rules, x, exact=exact)
@@ -185,7 +186,7 @@ class RectifiedPass:
         start = score_gradient(score)(self._logits.detach())
         self._gate = gate
         # The rules' own operations must not meet the rules.
-        with torch.enable_grad():
+        with torch.enable_grad(), self._model.running():
             (found,) = torch.autograd.grad(self._logits, self._leaf, start, retain_graph=again)
         return found, acted
 

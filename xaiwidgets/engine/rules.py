@@ -167,10 +167,15 @@ def pulled_back(
         What arrives at the input, `(N, C, H, W)`, and the logits.
 
     Raises:
-        ValueError: when the score does not depend on the input.
+        ValueError: when the score does not depend on the input, or the network runs in bfloat16.
     """
+    if model.precision == "bf16":
+        raise ValueError(
+            "These rules compute shares that must add up, which they do not in bfloat16. "
+            'Use precision="fast"; one pass takes no long time.'
+        )
     leaf, logits = ruled_pass(model, rules, x, exact=exact)
-    with torch.enable_grad():
+    with torch.enable_grad(), model.running():
         check(logits, leaf)
         # The rules' own operations must not meet the rules.
         (found,) = torch.autograd.grad(logits, leaf, start(logits.detach()))

@@ -67,7 +67,7 @@ def ablation_cam(task: Task, *, layer: LayerName = None) -> Iterator[Estimate]:
 
     def without(start: int, stop: int) -> Tensor:
         rows = activation.repeat(stop - start, 1, 1, 1)
-        rows[torch.arange(stop - start), order[start:stop]] = 0
+        rows[torch.arange(stop - start, device=rows.device), order[start:stop]] = 0
         return rows
 
     for start, stop, logits in head.batches(len(order), without):

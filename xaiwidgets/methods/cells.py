@@ -18,6 +18,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from xaiwidgets.engine.upload import upload
+
 
 class CellMasks:
     """Masks `(H, W)` with values 0..1, by their numbers.
@@ -50,7 +52,7 @@ class CellMasks:
     def masks(self, start: int, stop: int) -> Tensor:
         """Those from `start` to `stop`, `(n, H, W)`, on the input's device."""
         rows, grids, columns = (
-            factor.to(self._device, self._dtype) for factor in self._factors(start, stop)
+            upload(factor, self._device, self._dtype) for factor in self._factors(start, stop)
         )
         return rows @ grids @ columns.mT
 

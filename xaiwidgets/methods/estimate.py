@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from xaiwidgets.engine.upload import upload
+
 if TYPE_CHECKING:
     from xaiwidgets.engine.passes import Shared
     from xaiwidgets.goals import Goal
@@ -84,7 +86,7 @@ class Task:
         whatever sigma it is scaled by.
         """
         noise = torch.randn(self.x.shape, generator=self.random(index), dtype=torch.float32)
-        return noise.to(self.x)
+        return upload(noise, self.x.device, self.x.dtype)
 
     def random(self, index: int) -> torch.Generator:
         """Where random sample number `index` is drawn from, on the CPU."""

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from xaiwidgets.engine.gradients import gradients
+from xaiwidgets.engine.upload import upload
 from xaiwidgets.methods.baselines import blank
 from xaiwidgets.methods.estimate import Estimate, Task
 from xaiwidgets.methods.halves import agreement
@@ -95,8 +96,8 @@ def expected_gradients(
         starts.clear()
         starts.update({sample: start(sample) for sample in range(first, last)})
         alphas = [(offset + sample * _GOLDEN) % 1 for sample in starts]
-        weights = torch.tensor(alphas, dtype=x.dtype, device=x.device).reshape(-1, 1, 1, 1)
-        return torch.lerp(torch.cat(list(starts.values())), x, weights)
+        weights = upload(torch.tensor(alphas, dtype=x.dtype), x.device, x.dtype)
+        return torch.lerp(torch.cat(list(starts.values())), x, weights.reshape(-1, 1, 1, 1))
 
     for batch in gradients(task.model, samples, inputs, task.score, exact=task.exact):
         for row, sample in enumerate(range(batch.start, batch.stop)):

@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 
 from xaiwidgets.engine.gradients import gradient
+from xaiwidgets.engine.upload import upload
 from xaiwidgets.methods.estimate import Estimate, Task
 from xaiwidgets.methods.params import Range
 from xaiwidgets.methods.path import BASELINE, completeness, line
@@ -87,7 +88,7 @@ def guided_ig(
 
     for stretch in range(stretches):
         for step in range(borders[stretch] + 1, borders[stretch + 1] + 1):
-            done = alphas.reshape(way.shape).to(path.start)
+            done = upload(alphas.reshape(way.shape), path.start.device, path.start.dtype)
             here = torch.addcmul(path.start, path.difference, done[None])
             found, _ = gradient(task.model, here, task.score, exact=task.exact)
             slope = found[0].to("cpu", torch.float64)

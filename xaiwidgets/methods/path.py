@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from xaiwidgets.engine.upload import upload
 from xaiwidgets.methods.baselines import BLANKS, blank
 from xaiwidgets.methods.estimate import Task
 from xaiwidgets.methods.params import Choice
@@ -49,7 +50,8 @@ class Line:
 
     def points(self, alphas: Sequence[float]) -> Tensor:
         """Inputs at some places between 0 (baseline) and 1 (photo), `(N, C, H, W)`."""
-        weights = torch.tensor(alphas, dtype=self.start.dtype, device=self.start.device)
+        like = self.start
+        weights = upload(torch.tensor(alphas, dtype=like.dtype), like.device, like.dtype)
         return torch.addcmul(self.start, self.difference, weights.reshape(-1, 1, 1, 1))
 
 

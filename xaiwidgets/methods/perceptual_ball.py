@@ -37,6 +37,7 @@ from xaiwidgets.methods.registry import method
 
 _RATE = 0.001
 _BLOCKS = 4
+_TOLD = ("lead", "image_distance", "feature_distance", "loss")
 
 
 def _names(value: Any) -> list[str]:
@@ -118,7 +119,7 @@ def perceptual_ball(
 
     def slope(point: Tensor, _: int) -> tuple[Tensor, tuple[Tensor, dict[str, float]]]:
         changed = point.detach().clone().requires_grad_(True)
-        with torch.enable_grad():
+        with torch.enable_grad(), task.model.running():
             logits, features = logits_and_features(task.model, changed, names)
             lead = _lead(logits[0], task.score)
             image = _distance(changed, x)
@@ -135,12 +136,9 @@ def perceptual_ball(
                     "Use a method that needs no gradient, such as occlusion."
                 )
             (found,) = torch.autograd.grad(loss, changed)
-        told = {
-            "lead": float(lead.detach()),
-            "image_distance": float(image.detach()),
-            "feature_distance": float(feature.detach()),
-            "loss": float(loss.detach()),
-        }
+        # Read together: each reading waits for the device.
+        numbers = torch.stack([lead, image, feature, loss]).tolist()
+        told = dict(zip(_TOLD, numbers, strict=True))
         return found, (blur((point - x).abs().sum(1), smoothing * min(x.shape[-2:]))[0], told)
 
     more = {"lead_photo": float(_lead(task.logits, task.score)), "layers": float(len(names))}

@@ -95,6 +95,11 @@ class MethodSpec:
     targets: tuple[str, ...] = tuple(TARGETS)
     shares: tuple[str, ...] = ()
 
+    @property
+    def uses_gradients(self) -> bool:
+        """Whether it needs gradients of the network."""
+        return self.needs.startswith("gradients")
+
     def check_target(self, kind: str) -> None:
         """Raise a ValueError for a kind of target that the method is not defined for."""
         if kind not in self.targets:

@@ -45,6 +45,7 @@ def score_cam(task: Task, *, layer: LayerName = None) -> Iterator[Estimate]:
     spread = activation.amax((1, 2)) - activation.amin((1, 2))
     # Channels that vary most come first, so that an early picture shows most.
     order = spread.argsort(descending=True, stable=True)
+    channels = order.tolist()
     varied = int((spread > 0).sum())
     total = min(varied + 1, len(order))
 
@@ -53,7 +54,7 @@ def score_cam(task: Task, *, layer: LayerName = None) -> Iterator[Estimate]:
             image.zero_()
             return
         # One value is scaled for one channel, so that a mask costs as little as can be.
-        mask = enlarged(activation[order[index]], height, width)
+        mask = enlarged(activation[channels[index]], height, width)
         low = mask.amin()
         image.mul_((mask - low).div_(mask.amax() - low))
 

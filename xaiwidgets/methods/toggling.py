@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from xaiwidgets.engine.masking import blended_logits
+from xaiwidgets.engine.upload import upload
 from xaiwidgets.methods.baselines import blank, filling
 from xaiwidgets.methods.estimate import Task
 
@@ -57,7 +58,7 @@ def toggle(
     places = labels.to(task.x.device)
 
     def masks(start: int, stop: int) -> Tensor:
-        return kept[start:stop].to(task.x)[:, places]
+        return upload(kept[start:stop], task.x.device, task.x.dtype)[:, places]
 
     found: Toggled | None = None
     for start, stop, logits in blended_logits(

@@ -28,6 +28,7 @@ from xaiwidgets.engine.gradients import Score
 from xaiwidgets.engine.head import activation_at
 from xaiwidgets.engine.masking import masked_logits
 from xaiwidgets.engine.places import Place, named_place
+from xaiwidgets.engine.upload import upload
 from xaiwidgets.methods.cams import place_of
 from xaiwidgets.methods.estimate import Estimate, Task
 from xaiwidgets.methods.params import Layer, Range
@@ -121,7 +122,8 @@ def vit_cx(
         nonlocal newest
         number, noisy = divmod(index, 2)
         if newest[0] != number:
-            mask = enlarged(grids[number : number + 1], frame).to(image)
+            mask = enlarged(grids[number : number + 1], frame)
+            mask = upload(mask, image.device, image.dtype)
             newest = (number, mask, task.noise(number)[0] * (1 - mask) * noise)
         if not noisy:
             image.mul_(newest[1])

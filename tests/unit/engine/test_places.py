@@ -14,6 +14,8 @@ from xaiwidgets.engine.head import Head, activation_at
 from xaiwidgets.engine.passes import gradients_at
 from xaiwidgets.engine.places import last_place, named_place
 from xaiwidgets.engine.tokens import Grid
+from xaiwidgets.explanation import estimates, make_task
+from xaiwidgets.methods.estimate import last_of
 from xaiwidgets.model import Model
 
 
@@ -295,3 +297,30 @@ def test_other_threads_and_later_passes_see_the_network_as_it_is() -> None:
     assert torch.equal(seen[0], clean)
     assert all(not module._forward_hooks for module in net.modules())
     assert torch.equal(model.logits(x).detach(), clean)
+
+
+@pytest.mark.parametrize(
+    ("method", "layer"),
+    [("grad_cam", "norm"), ("layer_cam", "second"), ("ablation_cam", "second"), ("cam", None)],
+)
+def test_no_graph_below_a_layer(method: str, layer: str | None) -> None:
+    net = Many()
+    graphs: list[bool] = []
+    net.first.register_forward_hook(Noted(graphs))
+    model, x = model_of(net)
+    last_of(estimates(make_task(model, x[0]), method, {"layer": layer}))
+    assert graphs
+    assert not any(graphs)
+
+
+class Noted:
+    """Notes whether what a module gives has a graph; copies of the network share it."""
+
+    def __init__(self, graphs: list[bool]) -> None:
+        self.graphs = graphs
+
+    def __deepcopy__(self, memo: Any) -> Noted:
+        return self
+
+    def __call__(self, module: nn.Module, inputs: Any, output: Tensor) -> None:
+        self.graphs.append(output.requires_grad)

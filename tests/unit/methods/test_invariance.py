@@ -13,6 +13,7 @@ from torch.nn import functional
 from xaiwidgets.engine.batching import Batcher
 from xaiwidgets.explanation import estimates, make_task
 from xaiwidgets.methods import registry
+from xaiwidgets.methods.cams import LayerMap
 from xaiwidgets.methods.estimate import Estimate, last_of
 from xaiwidgets.model import Model
 
@@ -229,8 +230,30 @@ def test_estimates(method: str, params: dict[str, Any]) -> None:
 def test_exact_precision_agrees(method: str, params: dict[str, Any]) -> None:
     model = _model()
     assert model.fast is not model.net
-    exact = last_of(estimates(make_task(model, _photo(), 2, exact=True), method, params)).value
+    exact = _value(model.precise("exact"), method, params)
     torch.testing.assert_close(exact, _value(model, method, params), rtol=1e-9, atol=1e-12)
+
+
+# Shares of a score that must add up, which bfloat16 cannot do.
+NOT_ROUNDED = ("lrp", "deeplift")
+
+
+@every_case
+def test_rounded_to_bfloat16(method: str, params: dict[str, Any]) -> None:
+    """It is float32 again that comes out, and its error is told."""
+    model = _model(dtype=torch.float32).precise("bf16")
+    steps = estimates(make_task(model, _photo(), 2), method, params)
+    if method in NOT_ROUNDED:
+        with pytest.raises(ValueError, match="bfloat16"):
+            last_of(steps)
+        return
+    last = last_of(steps)
+    assert last.value.dtype == torch.float32
+    assert 0 < last.diagnostics["precision_error"] < 0.05
+    uses_gradients = registry.get(method).uses_gradients
+    assert ("precision_error_gradient" in last.diagnostics) == uses_gradients
+    if isinstance(last.detail, LayerMap):
+        assert last.detail.map.dtype == torch.float32
 
 
 def _state(net: nn.Module) -> dict[str, Any]:

@@ -253,3 +253,14 @@ def test_dream_layers(model: Any, photo: Any, page: Any, made: Any) -> None:
     widget.wait(PATIENCE)
     with pytest.raises(TypeError, match="no target"):
         widget.target = 3
+
+
+def test_a_model_of_another_precision(model: Any, photo: Any, page: Any, made: Any) -> None:
+    narrow = model.precise("bf16")
+    widget = made(SmoothGrad(narrow, photo, "lynx", samples=5))
+    widget.wait(PATIENCE)
+    expected = xai.explain(model, photo, "smoothgrad", "lynx", samples=5, precision="bf16")
+    np.testing.assert_array_equal(widget.result.attribution, expected.attribution)
+    told = widget._result_info["diagnostics"]
+    assert told["precision_error"] == expected.diagnostics["precision_error"] > 0
+    assert told["precision_error_gradient"] == expected.diagnostics["precision_error_gradient"]
