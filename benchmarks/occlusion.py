@@ -9,11 +9,10 @@ Run with ``python -m benchmarks.occlusion [--nets ...] [--sides ...]``.
 
 from __future__ import annotations
 
-import argparse
 import math
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -21,6 +20,7 @@ import torch
 import xaiwidgets as xai
 from benchmarks.attribution import network
 from benchmarks.measure import machine
+from benchmarks.results import arguments, show, table
 from xaiwidgets.engine.masking import masked_logits
 from xaiwidgets.engine.patches import Patches, Ways, patched_logits
 from xaiwidgets.model import Model
@@ -30,6 +30,7 @@ NETS = (
     *("densenet121", "convnext_tiny", "vit_b_16"),
 )
 SIDES = (4, 8, 16, 32, 64, 112)
+HEADS = ("network", "patch", "plain ms", "by differences ms", "gain", "planned", "chosen", "costs")
 
 
 def some_patches(x: torch.Tensor, side: int, count: int) -> Patches:
@@ -69,18 +70,11 @@ def by_difference(model: Model, patches: Patches, x: torch.Tensor) -> tuple[floa
         return best(run) / count, plan.ratio
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--nets", nargs="+", default=NETS)
-    parser.add_argument("--sides", nargs="+", type=int, default=SIDES)
-    options = parser.parse_args()
-    print(f"Machine: {machine(torch.device('cpu'))}\n")
-    print("| network | patch | plain ms | by differences ms | gain | planned | chosen | costs |")
-    print("|---|---:|---:|---:|---:|---:|---|---:|")
-    for name in options.nets:
+def rows(nets: list[str], sides: list[int]) -> Iterator[list[str]]:
+    for name in nets:
         _, model = network(name, torch.device("cpu"))
         x = model.prepare(xai.photo("cat")).input
-        for side in options.sides:
+        for side in sides:
             patches = some_patches(x, side, 64)
             # As a user would: the choice is made while the work is done.
             last = deque(patched_logits(model, x, patches), maxlen=1)[0]
@@ -99,11 +93,23 @@ def main() -> None:
             gain = f"{taken['plain'] / found[0]:.2f}x" if found else "-"
             planned = f"{found[1]:.2f}x" if found else "-"
             cost = taken[chosen] / min(taken.values()) - 1
-            print(
-                f"| {name} | {side} | {1000 * taken['plain']:.1f} | {other} | {gain} | {planned} "
-                f"| {chosen} | {100 * cost:.0f} % |",
-                flush=True,
-            )
+            yield [
+                *(name, str(side), f"{1000 * taken['plain']:.1f}", other, gain, planned, chosen),
+                f"{100 * cost:.0f} %",
+            ]
+
+
+def main() -> None:
+    parser = arguments(__doc__)
+    parser.add_argument("--nets", nargs="+", default=NETS)
+    parser.add_argument("--sides", nargs="+", type=int, default=SIDES)
+    options = parser.parse_args()
+
+    def lines() -> Iterator[str]:
+        yield f"Machine: {machine(torch.device('cpu'))}\n"
+        yield from table(HEADS, rows(options.nets, options.sides))
+
+    show("occlusion", lines(), options.write)
 
 
 if __name__ == "__main__":
