@@ -14,6 +14,8 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stdout
+from io import StringIO
 from typing import Any
 
 import captum.attr
@@ -46,7 +48,9 @@ def network(name: str, device: torch.device) -> tuple[nn.Module, Model]:
     if name == "efficientnet_lite0":
         from tests.oracle.nets import plain_lite0
 
-        net = plain_lite0().to(device)
+        # Its package says on stdout that it has loaded them.
+        with redirect_stdout(StringIO()):
+            net = plain_lite0().to(device)
         preprocess: Any = {"mean": [127 / 255] * 3, "std": [128 / 255] * 3, "size": 224}
     else:
         import torchvision
@@ -104,6 +108,8 @@ def theirs(net: nn.Module, task: Task, method: str, params: dict[str, Any], batc
                 filling,
                 task.target,
                 perturbations_per_eval=batch,
+                # On a large network it takes minutes.
+                show_progress=True,
             )[:, 0]
             return found
 
