@@ -1,6 +1,6 @@
 # make lab     everything set up, JupyterLab opens at the first notebook (ARGS="--no-browser")
 # make test    every check and every test; a browser is found or installed
-# make bench   the benchmark tables
+# make bench   the benchmark tables (ARGS="--quick", ARGS="--only roofline", ARGS="--write")
 # make build   wheel and source archive in dist/
 #
 # PYTHON=/path/to/python  the Python (>= 3.10) that .venv is made with

@@ -1,20 +1,24 @@
 """RISE beside a loop in the way of its authors' code, and LIME beside lime 0.2.
 
 Same network, same photo, same masks or samples, one process. Run with
-``python -m benchmarks.black_box [--nets ...] [--methods ...] [--write]``.
+``python -m benchmarks.black_box [--nets ...] [--methods ...] [--count N]``.
 
 - RISE: the authors' code makes its masks once, for many photos, and multiplies the photo by all of
-  them at once before it runs the network on a hundred at a time; or on ten, where that is faster.
-  Making the masks is not counted.
+  them at once before it runs the network on a hundred at a time. Making the masks is not counted.
 - LIME: the same segments, samples and fill; lime gets a `classifier_fn` that takes a list of
-  images, as it asks for, normalizes them, and runs the network without gradients.
+  images, as it asks for, normalizes them, and runs the network without gradients. By itself it
+  gives it ten at a time.
+- Each peer at its own default batch size, and at the one that is best for it here.
+
+The second table is of RISE alone: the paper's estimator, and the centered one, our default, with a
+quarter of the masks. How repeatable a map is, the correlation of its two halves tells.
 """
 
 from __future__ import annotations
 
-import argparse
+import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr
 from io import StringIO
 from typing import Any
@@ -28,16 +32,21 @@ from torch.nn import functional
 
 from benchmarks.measure import Measured, machine, measured
 from benchmarks.peers import Call, Subject, apart
-from benchmarks.results import show, table
+from benchmarks.results import arguments, show, table, tell
+from xaiwidgets.methods.estimate import Estimate
 from xaiwidgets.methods.lime import coin_flips
 from xaiwidgets.methods.segments import segment
 
 NETS = ("resnet50", "efficientnet_lite0")
-METHODS = ("rise", "lime")
-HEADS = ("method", "network", "masked photos", "peer", "ours s", "peer s", "ratio", "ours MiB")
-HEADS += ("peer MiB", "rel. L2 difference")
+HEADS = (
+    *("method", "network", "masked photos", "peer", "batch", "ours s", "peer s", "ratio"),
+    *("ours MiB", "peer MiB", "rel. L2 difference"),
+)
+ESTIMATORS = ("network", "estimator", "masks", "s", "correlation of the halves", "settled")
 COUNTS = {"resnet50": 200, "efficientnet_lite0": 1000}
-BATCHES = (10, 100)
+# Of photos that the network is run on: the peers' defaults, and what else is tried.
+DEFAULTS = {"rise": 100, "lime": 10}
+BATCHES = (4, 10, 30, 100)
 # lime's own width; its kernel is exp(-d^2 / (2 width^2)), ours has no 2.
 WIDTH = 0.25
 SEGMENTS = 50
@@ -80,8 +89,8 @@ def rise_masks(subject: Subject, count: int, cells: int = 7) -> Tensor:
     return masks.to(subject.x)
 
 
-def lime_library(subject: Subject, samples: int) -> Call:
-    """lime's weights, each at its segment's pixels, `(H, W)`."""
+def lime_library(subject: Subject, samples: int, batch: int) -> Call:
+    """lime's weights, each at its segment's pixels, `(H, W)`; `batch` samples at a time."""
     task, net = subject.task, subject.net
     pixels = task.prepared.pixels
     image = np.ascontiguousarray(pixels.permute(1, 2, 0).numpy())
@@ -104,6 +113,7 @@ def lime_library(subject: Subject, samples: int) -> Call:
                 top_labels=None,
                 hide_color=pixels.mean((1, 2)).numpy(),
                 num_samples=samples,
+                batch_size=batch,
                 segmentation_fn=lambda _: labels.numpy(),
             )
         weights = torch.zeros(int(labels.max()) + 1, dtype=torch.float64)
@@ -127,55 +137,89 @@ class _Flips:
         return self._kept.ravel().copy()
 
 
-def rise(subject: Subject, count: int) -> tuple[str, Measured[Tensor], Measured[Tensor]]:
+def rise(subject: Subject, count: int) -> tuple[Call, Callable[[int, int], Call]]:
+    """Our map, and the peer's from so many masks, a batch at a time."""
     mine = subject.ours("rise", masks=count, estimator="paper")
     masks = rise_masks(subject, count)
-    subject.ours("rise", masks=64)()
-    device = subject.x.device
-    rise_loop(subject, masks[:4], 4)()
-    seconds = {
-        batch: measured(rise_loop(subject, masks[:100], batch), device).seconds for batch in BATCHES
-    }
-    batch = min(BATCHES, key=lambda size: seconds[size])
-    found = measured(lambda: mine().value, device)
-    return f"authors' way ({batch})", found, measured(rise_loop(subject, masks, batch), device)
+    return lambda: mine().value, lambda few, batch: rise_loop(subject, masks[:few], batch)
 
 
-def lime(subject: Subject, count: int) -> tuple[str, Measured[Tensor], Measured[Tensor]]:
+def lime(subject: Subject, count: int) -> tuple[Call, Callable[[int, int], Call]]:
+    """Our map, and the peer's from so many samples, a batch at a time."""
     mine = subject.ours("lime", samples=count, segments=SEGMENTS, width=WIDTH * 2**0.5)
+    return lambda: mine().value, lambda few, batch: lime_library(subject, few, batch)
+
+
+METHODS = {"rise": rise, "lime": lime}
+PEERS = {"rise": "authors' way", "lime": "lime"}
+
+
+def rows(subject: Subject, method: str, count: int) -> Iterator[list[str]]:
+    mine, peer = METHODS[method](subject, count)
+    device = subject.x.device
+    # By now the size of our batches is known, and the network is warm.
     subject.ours("rise", masks=64)()
-    lime_library(subject, 20)()
-    found = measured(lambda: mine().value, subject.x.device)
-    return "lime", found, measured(lime_library(subject, count), subject.x.device)
+    few = min(count, 100)
+    seconds: dict[int, float] = {}
+    for batch in BATCHES:
+        tell(f"{subject.name} {method}: {PEERS[method]} with {batch} at a time, {few} in all")
+        seconds[batch] = min(measured(peer(few, batch), device).seconds for _ in range(2))
+    default, best = DEFAULTS[method], min(BATCHES, key=lambda size: seconds[size])
+    tell(f"{subject.name} {method}: ours, and {PEERS[method]}")
+    calls = [mine, *(peer(count, batch) for batch in dict.fromkeys((default, best)))]
+    found, *theirs = (measured(call, device) for call in calls)
+    told = [f"{default}, its default", f"{best}, its best"]
+    if default == best:
+        told = [f"{default}, its default and best"]
+    for at_once, each in zip(told, theirs, strict=True):
+        yield [
+            *(method, subject.name, str(count), PEERS[method], at_once),
+            *(f"{one.seconds:.2f}" for one in (found, each)),
+            f"{each.seconds / found.seconds:.2f}x",
+            *(f"{one.mebibytes:.0f}" for one in (found, each)),
+            apart(found.value, each.value),
+        ]
+
+
+def estimator_rows(subject: Subject, count: int) -> Iterator[list[str]]:
+    subject.ours("rise", masks=64)()
+    for estimator, masks in (("paper", count), ("centered", count // 4)):
+        tell(f"{subject.name} rise: {estimator}")
+        run = subject.ours("rise", masks=masks, estimator=estimator)
+        found: Measured[Estimate] = measured(run, subject.x.device)
+        told = found.value.diagnostics
+        yield [
+            *(subject.name, estimator, str(masks), f"{found.seconds:.2f}"),
+            *(f"{told[name]:.3f}" for name in ("split_half", "settled")),
+        ]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = arguments(__doc__)
     parser.add_argument("--nets", nargs="+", default=NETS)
-    parser.add_argument("--methods", nargs="+", default=METHODS)
+    parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
     parser.add_argument("--count", type=int, help="of masked photos")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--write", action="store_true", help="into RESULTS.md")
     options = parser.parse_args()
     device = torch.device(options.device)
-    runs = {"rise": rise, "lime": lime}
-
-    def rows(subjects: list[Subject]) -> Iterator[list[str]]:
-        for method in options.methods:
-            for subject in subjects:
-                count = options.count or COUNTS.get(subject.name, 200)
-                peer, found, theirs = runs[method](subject, count)
-                yield [
-                    *(method, subject.name, str(count), peer),
-                    *(f"{each.seconds:.2f}" for each in (found, theirs)),
-                    f"{theirs.seconds / found.seconds:.2f}x",
-                    *(f"{each.mebibytes:.0f}" for each in (found, theirs)),
-                    apart(found.value, theirs.value),
-                ]
 
     def lines() -> Iterator[str]:
         yield f"Machine: {machine(device)}\n"
-        yield from table(HEADS, rows([Subject(name, device) for name in options.nets]))
+        subjects = [Subject(name, device) for name in options.nets]
+        counts = {one.name: options.count or COUNTS.get(one.name, 200) for one in subjects}
+        yield from table(
+            HEADS,
+            (
+                row
+                for method in options.methods
+                for subject in subjects
+                for row in rows(subject, method, counts[subject.name])
+            ),
+        )
+        if "rise" in options.methods:
+            yield ""
+            each = (estimator_rows(subject, counts[subject.name]) for subject in subjects)
+            yield from table(ESTIMATORS, itertools.chain.from_iterable(each))
 
     show("black box", lines(), options.write)
 

@@ -11,7 +11,6 @@ Same network, same photo, same class, one process, in turn. Run with
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator
 from typing import Any
 
@@ -30,14 +29,16 @@ from benchmarks.peers import (
     masks_as_in_the_paper,
     torchcam_grad_cam,
 )
-from benchmarks.results import show, table
+from benchmarks.results import arguments, show, table
 from xaiwidgets.methods.cams import LayerMap
 from xaiwidgets.methods.estimate import Estimate
 
 NETS = ("resnet50", "efficientnet_lite0")
 METHODS = ("grad_cam", "ablation_cam", "score_cam")
-HEADS = ("method", "network", "channels", "peer", "ours ms", "peer ms", "ratio", "ours MiB")
-HEADS += ("peer MiB", "rel. L2 difference")
+HEADS = (
+    *("method", "network", "channels", "peer", "ours ms", "peer ms", "ratio"),
+    *("ours MiB", "peer MiB", "rel. L2 difference"),
+)
 # Channels of a layer that pytorch-grad-cam's Ablation-CAM is timed over; all where none is said.
 FEW = {"resnet50": 128}
 # Layers of Score-CAM other than the last.
@@ -141,12 +142,11 @@ def _row(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = arguments(__doc__)
     parser.add_argument("--nets", nargs="+", default=NETS)
     parser.add_argument("--methods", nargs="+", default=METHODS)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--write", action="store_true", help="into RESULTS.md")
     options = parser.parse_args()
     device = torch.device(options.device)
     runs = {"grad_cam": grad_cam, "ablation_cam": ablation_cam, "score_cam": score_cam}

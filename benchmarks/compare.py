@@ -10,7 +10,6 @@ adds 1e-6 to a denominator of about that size: their maps are other ones.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -22,7 +21,7 @@ from torch import Tensor
 import xaiwidgets as xai
 from benchmarks.measure import machine, medians
 from benchmarks.peers import Call, Subject, apart, grad_cam_library
-from benchmarks.results import show, table
+from benchmarks.results import arguments, show, table
 
 CAPTUM = {
     "saliency": "Saliency",
@@ -112,11 +111,10 @@ def lines(net: str, device: torch.device, repeats: int) -> Iterator[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = arguments(__doc__)
     parser.add_argument("--net", default="resnet50")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--write", action="store_true", help="into RESULTS.md")
     options = parser.parse_args()
     device = torch.device(options.device)
     show("compare", lines(options.net, device, options.repeats), options.write)

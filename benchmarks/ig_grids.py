@@ -9,16 +9,18 @@ a forward pass counts as a third of a step. Run with
 
 from __future__ import annotations
 
-import argparse
 import re
 import statistics
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import foolbox
 import torch
 
 import xaiwidgets as xai
 from benchmarks.measure import machine
+from benchmarks.results import arguments, show, table, tell
 from xaiwidgets.explanation import estimates, make_task
 from xaiwidgets.methods.estimate import Task, last_of
 from xaiwidgets.methods.path_grid import GRIDS, PROBES
@@ -54,24 +56,12 @@ def told(values: list[float]) -> str:
     return f"{shown[0]} ({shown[1]})"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--photos", type=int, default=20)
-    parser.add_argument("--nets", nargs="+", default=NETS)
-    parser.add_argument("--baselines", nargs="+", default=BASELINES)
-    parser.add_argument("--steps", nargs="+", type=int, default=STEPS)
-    parser.add_argument("--reference", type=int, default=512)
-    options = parser.parse_args()
-    print(f"Machine: {machine(torch.device('cpu'))}")
-    print(f"{options.photos} photos; reference: uniform, {options.reference} steps\n")
-    at = [steps for steps in SHOWN if steps in options.steps]
-    columns = " | ".join(f"1 - r at {steps}" for steps in at)
-    print(f"| network | baseline | grid | steps to 5 % | steps to 1 % | {columns} |")
-    print("|---|---|---|---|---|" + "---|" * len(at))
+def rows(options: Any, at: list[int]) -> Iterator[list[str]]:
     for name in options.nets:
         model = xai.load(name, "cpu")
         tasks = [make_task(model, path, label) for path, label in photos(options.photos)]
         for baseline in options.baselines:
+            tell(f"{name} {baseline}: reference")
             ends = [run(task, baseline, "uniform", options.reference)[0] for task in tasks]
             for grid in GRIDS:
                 probe = (PROBES - 1) / 3 if grid == "adaptive" else 0.0
@@ -87,11 +77,30 @@ def main() -> None:
                         # Below it from there on: a gap may pass through zero by chance.
                         held = [s for s in gaps if all(gaps[t] < limit for t in gaps if t >= s)]
                         found.append(min(held) + probe if held else float("inf"))
-                maps = " | ".join(
-                    f"{statistics.median(far[s]):.4f} ({max(far[s]):.4f})" for s in at
-                )
-                steps = " | ".join(told(found) for found in needed.values())
-                print(f"| {name} | {baseline} | {grid} | {steps} | {maps} |", flush=True)
+                steps_to = [told(found) for found in needed.values()]
+                apart = [f"{statistics.median(far[s]):.4f} ({max(far[s]):.4f})" for s in at]
+                yield [name, baseline, grid, *steps_to, *apart]
+
+
+def main() -> None:
+    parser = arguments(__doc__)
+    parser.add_argument("--photos", type=int, default=20)
+    parser.add_argument("--nets", nargs="+", default=NETS)
+    parser.add_argument("--baselines", nargs="+", default=BASELINES)
+    parser.add_argument("--steps", nargs="+", type=int, default=STEPS)
+    parser.add_argument("--reference", type=int, default=512)
+    options = parser.parse_args()
+    at = [steps for steps in SHOWN if steps in options.steps]
+    heads = ["network", "baseline", "grid", "steps to 5 %", "steps to 1 %"]
+    heads += [f"1 - r at {steps}" for steps in at]
+
+    def lines() -> Iterator[str]:
+        yield f"Machine: {machine(torch.device('cpu'))}\n"
+        count, most = options.photos, options.reference
+        yield f"{count} photos; reference: uniform, {most} steps; median and worst.\n"
+        yield from table(heads, rows(options, at))
+
+    show("ig grids", lines(), options.write)
 
 
 if __name__ == "__main__":

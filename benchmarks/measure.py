@@ -29,12 +29,14 @@ class Measured(Generic[T]):
     mebibytes: float
 
 
-def interleaved(calls: list[Callable[[], T]], device: torch.device, repeats: int) -> list[Measured]:
+def interleaved(
+    calls: list[Callable[[], T]], device: torch.device, repeats: int
+) -> list[Measured[T]]:
     """Measure the calls in turn, `repeats` times over; the best time of each counts.
 
     In turn, so that a slow minute of the machine hits all of them.
     """
-    best: list[Measured] = []
+    best: list[Measured[T]] = []
     for repeat in range(repeats):
         for index, call in enumerate(calls):
             found = measured(call, device)
@@ -100,7 +102,7 @@ class _PeakMemory:
 
     @property
     def mebibytes(self) -> float:
-        return (self._highest - self._before) / _MIB
+        return float(self._highest - self._before) / _MIB
 
 
 def _give_back_memory() -> None:

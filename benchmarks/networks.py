@@ -1,23 +1,21 @@
 """Every method on every network: works, or is refused with a reason.
 
 ``python -m benchmarks.networks`` runs all of them, small (few steps, small photos; of a method that
-would ask for thousands of passes, the first estimates), and writes the table into RESULTS.md. A
-cell says "works" when every estimate is finite and the network is left as it was, "zero map" when
-besides nothing but zeros is shown, and "refused" when the method raised a ValueError that says why.
-Anything else fails the command, and so does a network whose prepared copies have other gradients
-than the network itself, in float64. The last row tells which layer the class activation maps show,
-and its size. ``--nets`` and ``--methods`` print a part and write nothing.
+would ask for thousands of passes, the first estimates). A cell says "works" when every estimate is
+finite and the network is left as it was, "zero map" when besides nothing but zeros is shown, and
+"refused" when the method raised a ValueError that says why. Anything else fails the command, and so
+does a network whose prepared copies have other gradients than the network itself, in float64. The
+last row tells which layer the class activation maps show, and its size. ``--nets`` and
+``--methods`` print a part, which cannot be written.
 """
 
 from __future__ import annotations
 
-import argparse
 import functools
 import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -25,6 +23,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import xaiwidgets as xai
+from benchmarks import results
+from benchmarks.measure import machine
 from xaiwidgets.engine.batching import Batcher
 from xaiwidgets.engine.gradients import gradient
 from xaiwidgets.engine.logits import extract_logits
@@ -35,8 +35,7 @@ from xaiwidgets.methods.estimate import Task
 from xaiwidgets.model import Model
 from xaiwidgets.preprocess import make_preprocess
 
-RESULTS = Path(__file__).parent / "RESULTS.md"
-BEGIN, END = "<!-- networks: begin -->", "<!-- networks: end -->"
+SECTION = "networks"
 
 # Of whichever method has a parameter of that name.
 SMALL: dict[str, Any] = {
@@ -78,7 +77,7 @@ def _torchvision(name: str, **options: Any) -> Callable[[], nn.Module]:
         import torchvision
 
         torch.manual_seed(0)
-        net: nn.Module = torchvision.models.get_model(name, weights=None, **options)
+        net: Any = torchvision.models.get_model(name, weights=None, **options)
         if name.startswith("vit"):
             # Its head starts at zero, which would leave nothing to explain.
             nn.init.normal_(net.heads.head.weight, std=0.02)
@@ -252,16 +251,18 @@ def read(text: str) -> Cells:
 
 def written() -> str:
     """The table as it stands in RESULTS.md."""
-    return RESULTS.read_text("utf-8").split(BEGIN)[1].split(END)[0].strip()
+    return results.read(SECTION)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = results.arguments(__doc__)
     known = [spec.name for spec in registry.methods()]
     parser.add_argument("--nets", nargs="+", choices=list(NETWORKS))
     parser.add_argument("--methods", nargs="+", choices=known)
     parser.add_argument("--times", action="store_true", help="say which cells take long")
     options = parser.parse_args()
+    if options.write and (options.nets or options.methods):
+        parser.error("RESULTS.md has the whole table: leave --nets and --methods out to write it.")
     names, methods = options.nets or list(NETWORKS), options.methods or known
     cells: Cells = {}
     failures = []
@@ -277,16 +278,13 @@ def main() -> None:
                 failures.append(f"{method} on {name}: {type(error).__name__}: {error}")
             taken = time.perf_counter() - began
             if options.times and taken > 1:
-                print(f"{name} {method} {taken:.1f} s", file=sys.stderr, flush=True)
+                results.tell(f"{name} {method} {taken:.1f} s")
         task_of.cache_clear()
-    found = table(cells, names, [*methods, LAYER])
-    print(found)
+    lines = [f"Machine: {machine(torch.device('cpu'))}\n"]
+    lines.append(table(cells, names, [*methods, LAYER]))
+    results.show(SECTION, lines, options.write and not failures)
     if failures:
         sys.exit("\n".join(["", *failures]))
-    if not options.nets and not options.methods:
-        text = RESULTS.read_text("utf-8")
-        head, tail = text.split(BEGIN)[0], text.split(END)[1]
-        RESULTS.write_text(f"{head}{BEGIN}\n\n{found}\n\n{END}{tail}", "utf-8")
 
 
 if __name__ == "__main__":

@@ -4,19 +4,19 @@ For each network and patch size: milliseconds a patch takes the plain way and by
 gain, the gain that the multiply-adds alone would allow, which way was chosen, and what the choice
 costs against the better one.
 
-With ``--alone`` for one patch at a time, anywhere, as the cursor asks for it: medians over places.
+A second table is of one patch at a time, anywhere, as the cursor asks for it: medians over places.
 
 Run with ``python -m benchmarks.occlusion [--alone] [--nets ...] [--sides ...]``.
 """
 
 from __future__ import annotations
 
-import argparse
 import math
 import statistics
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
+from itertools import chain
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ import torch
 import xaiwidgets as xai
 from benchmarks.attribution import network
 from benchmarks.measure import machine
+from benchmarks.results import arguments, show, table
 from xaiwidgets.engine.masking import masked_logits
 from xaiwidgets.engine.patches import Patches, Ways, logits_at, patched_logits
 from xaiwidgets.model import Model
@@ -33,6 +34,8 @@ NETS = (
     *("densenet121", "convnext_tiny", "vit_b_16"),
 )
 SIDES = (4, 8, 16, 32, 64, 112)
+ALONE = ("network", "patch", "one patch anywhere ms", "plain ms", "by differences ms")
+HEADS = ("network", "patch", "plain ms", "by differences ms", "gain", "planned", "chosen", "costs")
 
 
 def some_patches(x: torch.Tensor, side: int, count: int) -> Patches:
@@ -91,8 +94,8 @@ def ways_of_one(
     return calls
 
 
-def alone(name: str, sides: Sequence[int], count: int = 50) -> None:
-    """Print what one patch anywhere takes."""
+def alone(name: str, sides: list[int], count: int = 20) -> Iterator[list[str]]:
+    """What one patch anywhere takes, a row a size."""
     _, model = network(name, torch.device("cpu"))
     x = model.prepare(xai.photo("cat")).input
     for side in sides:
@@ -106,28 +109,14 @@ def alone(name: str, sides: Sequence[int], count: int = 50) -> None:
                     taken.setdefault(way, []).append(best(call, 1))
         # Both ways are gone at first, to choose one.
         told = [f"{1000 * statistics.median(each[2:]):.1f}" for each in taken.values()]
-        print(f"| {name} | {side} | {' | '.join([*told, '-'][:3])} |", flush=True)
+        yield [name, str(side), *[*told, "-"][:3]]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--alone", action="store_true", help="one patch at a time")
-    parser.add_argument("--nets", nargs="+", default=NETS)
-    parser.add_argument("--sides", nargs="+", type=int, default=SIDES)
-    options = parser.parse_args()
-    print(f"Machine: {machine(torch.device('cpu'))}\n")
-    if options.alone:
-        print("| network | patch | one patch anywhere ms | plain ms | by differences ms |")
-        print("|---|---:|---:|---:|---:|")
-        for name in options.nets:
-            alone(name, options.sides)
-        return
-    print("| network | patch | plain ms | by differences ms | gain | planned | chosen | costs |")
-    print("|---|---:|---:|---:|---:|---:|---|---:|")
-    for name in options.nets:
+def rows(nets: list[str], sides: list[int]) -> Iterator[list[str]]:
+    for name in nets:
         _, model = network(name, torch.device("cpu"))
         x = model.prepare(xai.photo("cat")).input
-        for side in options.sides:
+        for side in sides:
             patches = some_patches(x, side, 64)
             # As a user would: the choice is made while the work is done.
             last = deque(patched_logits(model, x, patches), maxlen=1)[0]
@@ -146,11 +135,25 @@ def main() -> None:
             gain = f"{taken['plain'] / found[0]:.2f}x" if found else "-"
             planned = f"{found[1]:.2f}x" if found else "-"
             cost = taken[chosen] / min(taken.values()) - 1
-            print(
-                f"| {name} | {side} | {1000 * taken['plain']:.1f} | {other} | {gain} | {planned} "
-                f"| {chosen} | {100 * cost:.0f} % |",
-                flush=True,
-            )
+            yield [
+                *(name, str(side), f"{1000 * taken['plain']:.1f}", other, gain, planned, chosen),
+                f"{100 * cost:.0f} %",
+            ]
+
+
+def main() -> None:
+    parser = arguments(__doc__)
+    parser.add_argument("--alone", action="store_true", help="only the table of one patch")
+    parser.add_argument("--nets", nargs="+", default=NETS)
+    parser.add_argument("--sides", nargs="+", type=int, default=SIDES)
+    options = parser.parse_args()
+    above = f"Machine: {machine(torch.device('cpu'))}\n"
+    if not options.alone:
+        many = table(HEADS, rows(options.nets, options.sides))
+        show("occlusion", chain([above], many), options.write)
+        print()
+    one = table(ALONE, (row for name in options.nets for row in alone(name, options.sides)))
+    show("one patch", chain([above], one), options.write)
 
 
 if __name__ == "__main__":

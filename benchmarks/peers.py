@@ -37,13 +37,14 @@ class Subject:
     def __init__(self, name: str, device: torch.device) -> None:
         self.name = name
         plain, model = network(name, device)
-        self.net = plain
+        self.net: nn.Module = plain
+        self.layer: nn.Module
         if name == "efficientnet_lite0":
             # Its last activation is a module that is also used elsewhere, which no peer can hook.
-            self.net = _Lite(plain)
-            self.layer: nn.Module = self.net.last
+            self.net = lite = _Lite(plain)
+            self.layer = lite.last
         else:
-            self.layer = plain.get_submodule("layer4")[-1]
+            self.layer = list(plain.get_submodule("layer4").children())[-1]
         self.task: Task = make_task(model, xai.photo("cat"))
 
     @property
@@ -115,12 +116,13 @@ def _large(small: Tensor, x: Tensor) -> Tensor:
 @contextmanager
 def masks_as_in_the_paper() -> Iterator[None]:
     """pytorch-grad-cam's Score-CAM with masks that lie where the authors' do, not a cell off."""
-    theirs = nn.UpsamplingBilinear2d
-    nn.UpsamplingBilinear2d = functools.partial(nn.Upsample, mode="bilinear")  # type: ignore
+    kept = nn.UpsamplingBilinear2d
+    library: Any = nn
+    library.UpsamplingBilinear2d = functools.partial(nn.Upsample, mode="bilinear")
     try:
         yield
     finally:
-        nn.UpsamplingBilinear2d = theirs  # type: ignore
+        library.UpsamplingBilinear2d = kept
 
 
 def unit(values: Tensor | NDArray[np.floating]) -> Tensor:

@@ -1,20 +1,24 @@
-// Run before the page's own scripts: notes when messages with maps arrive and when pictures are
+// Run before the page's own scripts: notes when messages with pictures arrive and when pictures are
 // painted. All times are of performance.now().
 (() => {
-  const watch = { maps: [], paints: [] };
+  const watch = { told: [], paints: [] };
   window.xaiWatch = watch;
 
+  // What a message says of a picture: of which run it is, and after how many steps. A "map" and a
+  // "frame" of a dream are made on the way; a finished result is state, not a message of its own.
   function content(data) {
     if (!(data instanceof ArrayBuffer)) return null;
     const view = new DataView(data);
     const offset = (i) => Number(view.getBigUint64(8 * (i + 1), true));
     const text = new TextDecoder().decode(data.slice(offset(4), offset(5)));
-    if (!text.includes('"map"') && !text.includes('"_result_info"')) return null;
+    if (!/"map"|"frame"|"_result_info"/.test(text)) return null;
     const told = JSON.parse(text).data;
-    if (told?.content?.kind === "map") return { stage: "early", gen: told.content.gen };
-    // A finished result is state, not a message of its own.
-    const gen = told?.state?._result_info?.generation;
-    return gen === undefined ? null : { stage: "final", gen };
+    const { kind, gen, done, iteration } = told?.content ?? {};
+    if (kind === "map") return { kind, gen, step: done };
+    if (kind === "frame") return { kind, gen, step: iteration };
+    const info = told?.state?._result_info;
+    if (info?.generation === undefined) return null;
+    return { kind: "final", gen: info.generation, step: info.done };
   }
 
   const Plain = window.WebSocket;
@@ -23,21 +27,42 @@
       super(...args);
       this.addEventListener("message", ({ data }) => {
         const told = content(data);
-        if (told) watch.maps.push({ at: performance.now(), ...told });
+        if (told) watch.told.push({ at: performance.now(), ...told });
       });
     }
   };
 
-  // Every painting of a picture begins with this. A task posted from a frame's callback runs
+  // When the decoding of an image was asked for.
+  const asked = new WeakMap();
+  const decode = window.createImageBitmap;
+  window.createImageBitmap = async (...args) => {
+    const at = performance.now();
+    const image = await decode(...args);
+    asked.set(image, at);
+    return image;
+  };
+
+  // Every painting of a picture begins by clearing. A task posted from a frame's callback runs
   // after the browser has taken over what that frame shows.
-  const clear = CanvasRenderingContext2D.prototype.clearRect;
-  CanvasRenderingContext2D.prototype.clearRect = function (...args) {
+  const pen = CanvasRenderingContext2D.prototype;
+  const { clearRect, drawImage } = pen;
+  let current = null;
+  pen.clearRect = function (...args) {
     if (this.canvas.classList.contains("xai-canvas")) {
+      const paint = { at: 0, image: 0 };
+      current = { canvas: this.canvas, paint };
       const { port1, port2 } = new MessageChannel();
-      port1.onmessage = () => watch.paints.push(performance.now());
+      port1.onmessage = () => {
+        paint.at = performance.now();
+        watch.paints.push(paint);
+      };
       port2.postMessage(null);
     }
-    return clear.apply(this, args);
+    return clearRect.apply(this, args);
+  };
+  pen.drawImage = function (image, ...args) {
+    if (current?.canvas === this.canvas) current.paint.image = asked.get(image) ?? 0;
+    return drawImage.call(this, image, ...args);
   };
 
   const frame = () => new Promise((done) => requestAnimationFrame(done));
@@ -50,9 +75,21 @@
       await frame();
     }
   }
-  const paintAfter = (time) => until(() => watch.paints.find((at) => at > time));
-  const map = (gen, stages) =>
-    until(() => watch.maps.find((m) => m.gen > gen && stages.includes(m.stage)));
+  const paintAfter = async (time) => (await until(() => watch.paints.find((p) => p.at > time))).at;
+  // A frame has to be decoded, and meanwhile an older one may be painted once more.
+  const framePaint = async (time) =>
+    (await until(() => watch.paints.find((p) => p.image >= time))).at;
+
+  const dreams = () => watch.told.some((m) => m.kind === "frame");
+  const pictures = (told) => told.filter((m) => (dreams() ? m.kind === "frame" : true));
+  const painted = (m) => (m.kind === "frame" ? framePaint(m.at) : paintAfter(m.at));
+  // The message with the picture of a finished run, once the run is.
+  async function finished(among) {
+    const final = await until(() => among().findLast((m) => m.kind === "final"));
+    if (!dreams()) return final;
+    const same = (m) => m.kind === "frame" && m.gen === final.gen && m.step === final.step;
+    return until(() => among().find(same));
+  }
 
   function move(slider, value, type) {
     slider.value = String(value);
@@ -68,20 +105,29 @@
     return (await paintAfter(from)) - from;
   };
 
-  // From one input to the first picture and to the finished one, both painted.
-  watch.jump = async (slider, value) => {
-    const gen = watch.maps.at(-1)?.gen ?? 0;
+  // From one input to the first picture, to the first after `enough` steps and to the finished one,
+  // all painted. An option, which has no value, is clicked.
+  watch.jump = async (control, value, enough) => {
+    const gen = Math.max(-1, ...watch.told.map((m) => m.gen));
+    const step = Math.max(0, ...watch.told.filter((m) => m.gen === gen).map((m) => m.step));
     const from = performance.now();
-    move(slider, value, "input");
-    move(slider, value, "change");
-    const first = await paintAfter((await map(gen, ["early", "final"])).at);
-    const last = await paintAfter((await map(gen, ["final"])).at);
-    return [first - from, last - from];
+    if (value === null) control.click();
+    else {
+      move(control, value, "input");
+      move(control, value, "change");
+    }
+    // A dream goes on where it stands, as the same run. Its start image is no picture of it.
+    const fresh = () =>
+      watch.told.filter((m) => m.step > 0 && (m.gen > gen || (m.gen === gen && m.step > step)));
+    const first = await painted(await until(() => pictures(fresh())[0]));
+    const after = await painted(await until(() => pictures(fresh()).find((m) => m.step >= enough)));
+    const last = await painted(await finished(fresh));
+    return [first - from, after - from, last - from];
   };
 
   // Inputs a frame apart; from the last one to the finished picture of a value after it began.
   watch.drag = async (slider, values) => {
-    const before = watch.maps.length;
+    const before = watch.told.length;
     for (const value of values) {
       move(slider, value, "input");
       await frame();
@@ -93,10 +139,9 @@
 
   // What a drag showed, once the kernel has finished.
   watch.dragged = async ({ from, before }) => {
-    const maps = watch.maps.slice(before);
-    const gen = Math.max(...maps.map((m) => m.gen));
-    const final = maps.find((m) => m.gen === gen && m.stage === "final");
-    const painted = final ? (await paintAfter(final.at)) - from : null;
-    return { painted, pictures: maps.length };
+    const told = () => watch.told.slice(before);
+    const gen = Math.max(...told().map((m) => m.gen));
+    const last = await finished(() => told().filter((m) => m.gen === gen));
+    return { painted: (await painted(last)) - from, pictures: pictures(told()).length };
   };
 })();
