@@ -12,7 +12,8 @@ from torch import Tensor, nn
 import xaiwidgets as xai
 from tests.oracle import nets
 from tests.toys import Functional, InPlace, Residual, Reused, noise, toy_model
-from xaiwidgets.comparison import Key, Runner, make_plan
+from xaiwidgets.comparison.plan import Key, make_plan
+from xaiwidgets.comparison.runner import Runner
 from xaiwidgets.engine.passes import Shared, gradients_at
 from xaiwidgets.engine.places import last_place, named_place
 from xaiwidgets.methods import registry

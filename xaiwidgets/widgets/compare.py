@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from xaiwidgets.comparison import AXES, Cell, Comparison, Key, Runner, make_plan
+from xaiwidgets.comparison import Comparison
+from xaiwidgets.comparison.plan import AXES, Cell, Key, make_plan
+from xaiwidgets.comparison.runner import Runner
 from xaiwidgets.evaluation.similarity import measures, similarities
 from xaiwidgets.explanation import Explanation, heatmap
 from xaiwidgets.goals import RegionGoal

@@ -13,7 +13,7 @@ from PIL import Image
 
 import xaiwidgets as xai
 from tests.unit.widgets.conftest import CLASSES, PATIENCE, Page, Toy
-from xaiwidgets.comparison import Key
+from xaiwidgets.comparison.plan import Key
 from xaiwidgets.model import Model
 from xaiwidgets.widgets import compare
 from xaiwidgets.widgets.compare import Compare
