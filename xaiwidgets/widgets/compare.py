@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import time
 from collections.abc import Generator, Iterator, Sequence
 from typing import Any
@@ -12,8 +11,6 @@ import numpy as np
 import torch
 import traitlets as t
 from numpy.typing import NDArray
-from PIL import Image
-from torch import Tensor
 
 from xaiwidgets.comparison import Comparison
 from xaiwidgets.comparison.plan import AXES, Cell, Key, make_plan
@@ -27,16 +24,15 @@ from xaiwidgets.model import Model
 from xaiwidgets.runtime.kept import Kept
 from xaiwidgets.runtime.stream import Packed
 from xaiwidgets.runtime.token import Cancelled, Token
-from xaiwidgets.widgets import encode, front_end, still
+from xaiwidgets.widgets import encode, front_end
 from xaiwidgets.widgets.base import PanelWidget
+from xaiwidgets.widgets.compare_pictures import contact_sheet, encoded_frames
 from xaiwidgets.widgets.running import Request, explained, log
 
 _MOST_BYTES = 16 << 20
 """All maps as they are kept in the notebook."""
 _MOST_COMPARED = 24
 """Maps of one image whose similarity is shown."""
-_MOST_LOSSLESS = 8
-_STILL_COLUMNS = 6
 _OPTIONS = ("columns", "scale", "seed", "layout", "tooltip")
 _TRUST = ("grad_cam", "integrated_gradients", "occlusion")
 
@@ -228,14 +224,9 @@ class Compare(PanelWidget):
     def _pictures(self) -> list[bytes]:
         """The frame of each model and image, all of one size so that a cursor is at one place."""
         models, images = (range(len(self._plan.axes[axis])) for axis in ("model", "image"))
-        first = self._runner.prepared(0, 0).pixels
-        many = len(models) * len(images) > _MOST_LOSSLESS
-        shown = []
-        for model in models:
-            for image in images:
-                frame = _like(self._runner.prepared(model, image).pixels, first)
-                shown.append(encode.jpeg(frame, 92) if many else encode.png(frame))
-        return shown
+        return encoded_frames(
+            [self._runner.prepared(model, image).pixels for model in models for image in images]
+        )
 
     # --- the job
 
@@ -395,17 +386,7 @@ class Compare(PanelWidget):
             found = [each for _, each in sorted(self._found.items())]
         if not found:
             return bytes(self._photos[0])
-        pictures = [Image.fromarray(still.overlay(e.pixels, e.heatmap)) for e in found]
-        columns = min(_STILL_COLUMNS, max(1, len(self._plan.axes["method"])), len(found))
-        rows = -(-len(found) // columns)
-        width, height = (max(size) for size in zip(*(p.size for p in pictures), strict=True))
-        sheet = Image.new("RGB", (columns * (width + 4) - 4, rows * (height + 4) - 4), "white")
-        for number, picture in enumerate(pictures):
-            row, column = divmod(number, columns)
-            sheet.paste(picture, (column * (width + 4), row * (height + 4)))
-        stream = io.BytesIO()
-        sheet.save(stream, "PNG")
-        return stream.getvalue()
+        return contact_sheet(found, len(self._plan.axes["method"]))
 
     # --- what the page says
 
@@ -438,16 +419,3 @@ class Compare(PanelWidget):
         with self._stream:
             self._maps.clear()
             self._ended.clear()
-
-
-def _like(pixels: Tensor, first: Tensor) -> Tensor:
-    """A frame at the size of the first one, where it has the same aspect."""
-    height, width = first.shape[-2:]
-    if pixels.shape[-2:] == (height, width):
-        return pixels
-    if abs(pixels.shape[-2] * width / (pixels.shape[-1] * height) - 1) > 0.01:
-        return pixels
-    resized: Tensor = torch.nn.functional.interpolate(
-        pixels[None], (height, width), mode="bilinear", antialias=True
-    )[0]
-    return resized
