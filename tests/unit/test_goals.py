@@ -214,8 +214,9 @@ def test_maps_are_known_once_the_network_has_run(model: Model, photo: Tensor) ->
 
 def test_each_photo_has_its_own_maps(model: Model, photo: Tensor) -> None:
     for picture in (photo, 1 - photo, photo):
-        for exact in (False, True):
-            task = make_task(model, picture, xai.Region((0, 0, 4, 6), 1), exact=exact)
+        for precision in ("fast", "exact"):
+            region = xai.Region((0, 0, 4, 6), 1)
+            task = make_task(model, picture, region, precision=precision)
             expected = model.net(task.x)["out"][0, 1, :2, :3].mean()
             assert float(task.logits[0]) == pytest.approx(float(expected), abs=1e-12)
 

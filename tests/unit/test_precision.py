@@ -535,6 +535,16 @@ def test_what_is_read_off_the_output_is_float32(wrap: Any) -> None:
         )
 
 
+def test_maps_of_a_photo_are_not_those_of_another_precision() -> None:
+    model = toy_model(Returning(in_map))
+    prepared, region = model.prepare(noise()), xai.Region((0, 0, 9, 9), 2)
+    found = {
+        precision: float(make_task(model, prepared, region, precision=precision).logits[0])
+        for precision in ("fast", "bf16")
+    }
+    assert found["bf16"] != found["fast"] == pytest.approx(found["bf16"], rel=0.1, abs=0.1)
+
+
 def _named(output: Any) -> Any:
     if isinstance(output, dict):
         return output.get("out", output.get("logits"))
