@@ -131,8 +131,10 @@ class _Sums:
         odd = torch.arange(start, stop) % 2
         halves = torch.stack([1 - odd, odd], 1).double()
         products = values[:, None] * halves
-        self._products += masks.weighted(start, stop, products)
-        self._masks += masks.weighted(start, stop, halves)
+        # Together, since masks are made anew each time they are asked for.
+        sums = masks.weighted(start, stop, torch.cat([products, halves], 1))
+        self._products += sums[:2]
+        self._masks += sums[2:]
         self._scores += products.sum(0)
         self._counts += halves.sum(0)
 
