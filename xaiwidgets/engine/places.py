@@ -99,7 +99,10 @@ def last_place(
         tokens.append((step, grid))
     place = (_influential(model, x, tokens, exact) if tokens else None) or other
     if place is None:
-        raise ValueError("The network has no layer with spatial extent that its scores depend on.")
+        raise ValueError(
+            "The network has no layer with spatial extent that its scores depend on. Use a method "
+            "that needs none, such as saliency, integrated_gradients or occlusion."
+        )
     return place
 
 

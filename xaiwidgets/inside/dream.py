@@ -189,7 +189,10 @@ def default_layer(model: Model) -> str:
     """
     layers = [layer for layer in model.layers() if layer.name and _spatial(layer.output_shape)]
     if not layers:
-        raise ValueError("The network has no layer with spatial extent to dream at.")
+        raise ValueError(
+            "The network has no layer with spatial extent to dream at. Take a convolutional "
+            "network or a vision transformer."
+        )
     chosen = _blocks(layers) or layers
     spent, best = 0.0, chosen[0]
     for layer in chosen:
