@@ -191,7 +191,7 @@ def default_layer(model: Model) -> str:
     if not layers:
         raise ValueError(
             "The network has no layer with spatial extent to dream at. Take a convolutional "
-            "network or a vision transformer."
+            "network."
         )
     chosen = _blocks(layers) or layers
     spent, best = 0.0, chosen[0]
