@@ -30,13 +30,15 @@ TABLES = {
 
 def main() -> None:
     parser = arguments(__doc__)
-    parser.add_argument("--only", nargs="+", choices=list(TABLES), metavar="NAME", default=TABLES)
+    parser.add_argument(
+        "--only", nargs="+", choices=list(TABLES), metavar="NAME", help=", ".join(TABLES)
+    )
     parser.add_argument("--quick", action="store_true", help="small ones, to see that they run")
     options = parser.parse_args()
     if options.quick and options.write:
         parser.error("RESULTS.md is for whole tables: give --quick or --write, not both.")
     failed = []
-    for name in options.only:
+    for name in options.only or TABLES:
         chosen = TABLES[name].split() if options.quick else []
         if options.write:
             chosen.append("--write")

@@ -101,19 +101,33 @@ def theirs(net: nn.Module, task: Task, method: str, params: dict[str, Any], batc
         filling = task.model.pixels_to_input(blank(task, "black")).reshape(task.x.shape)
 
         def call() -> Tensor:
-            found: Tensor = captum.attr.Occlusion(net).attribute(
+            found: Tensor = captum.attr.Occlusion(_telling(net)).attribute(
                 task.x,
                 (3, patch, patch),
                 (3, stride, stride),
                 filling,
                 task.target,
                 perturbations_per_eval=batch,
-                # On a large network it takes minutes.
-                show_progress=True,
             )[:, 0]
             return found
 
     return call
+
+
+def _telling(net: nn.Module) -> Callable[[Tensor], Tensor]:
+    """The network, saying now and then how far it is: some calls take minutes."""
+    images, said = 0, time.perf_counter()
+
+    def run(x: Tensor) -> Tensor:
+        nonlocal images, said
+        found: Tensor = net(x)
+        images += len(x)
+        if time.perf_counter() - said > 10:
+            said = time.perf_counter()
+            tell(f"{images} images so far")
+        return found
+
+    return run
 
 
 class _SameNoise:
