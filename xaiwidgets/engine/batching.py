@@ -1,9 +1,9 @@
 """How many images go through a network at once.
 
-The size is measured on the work itself: it doubles as long as an image gets cheaper by that and
-the memory of the first batch says that twice as many fit. A batch that does not fit after all is
-halved and tried again, so that nothing runs out of memory by default and no one has to choose a
-batch size.
+The size is measured on the work itself: it doubles until an image gets dearer by that, or until
+the memory of the first batch says that twice as many do not fit; then the smallest is taken that
+is nearly as fast as the fastest. A batch that does not fit after all is halved and tried again, so
+that nothing runs out of memory by default and no one has to choose a batch size.
 """
 
 from __future__ import annotations
@@ -25,8 +25,10 @@ _MOST = {"cpu": 8, "cuda": 64, "mps": 32}
 _SHARE_OF_FREE_MEMORY = 0.4
 # A larger working set gains nothing on a CPU; it only leaves the caches.
 _MOST_BYTES_ON_CPU = 200 << 20
-# A doubled batch must make an image cheaper by more than a clock's noise to be worth its memory.
-_GAIN = 0.95
+# A smaller batch shows the next picture sooner, and is worth as much of the throughput.
+_NEARLY = 0.97
+# An image that takes that much longer in a doubled batch is dearer, not the clock's noise.
+_DEARER = 1.02
 _TIMES = 2
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
@@ -143,7 +145,7 @@ class Batcher:
         return max(1, min(self.most, int(room / each))) if each else self.most
 
     def _note(self, count: int, seconds: float) -> None:
-        """Note what an image took in a batch of `count`, and settle, stay or double."""
+        """Note what an image took in a batch of `count`, and stay, double or settle."""
         with self._lock:
             fits = self._fits or 1
             if self.size is not None or count != self._trying:
@@ -155,14 +157,11 @@ class Batcher:
             taken.append(seconds)
             if len(taken) < _TIMES:
                 return
-            smaller = [size for size in self._seconds if size < count]
-            before = min(self._seconds[smaller[-1]]) if smaller else float("inf")
-            if min(taken) > _GAIN * before:
-                self.size = smaller[-1]
-            elif count == fits:
-                self.size = count
-            else:
+            fastest = min(min(each) for each in self._seconds.values())
+            if count < fits and min(taken) <= _DEARER * fastest:
                 self._trying = min(2 * count, fits)
+                return
+            self.size = min(n for n, t in self._seconds.items() if _NEARLY * min(t) <= fastest)
 
 
 def _free_memory(device: torch.device) -> int:

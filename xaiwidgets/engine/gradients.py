@@ -88,7 +88,7 @@ def gradients(
     score: Score,
     *,
     exact: bool = False,
-    first: int = 2,
+    first: int = 1,
 ) -> Iterator[Gradients]:
     """Gradients at `total` inputs, batch by batch.
 

@@ -58,8 +58,24 @@ class Line:
 def line(task: Task, baseline: Any) -> Line:
     """The line from a baseline (see `baselines.blank`) to the task's photo."""
     start = task.model.pixels_to_input(blank(task, baseline)).reshape(task.x.shape)
-    first, last = scores(task, torch.cat([start, task.x]))
+    first, last = (
+        float(task.score(logits)) for logits in (_start_logits(task, baseline, start), task.logits)
+    )
     return Line(start, task.x - start, first, last)
+
+
+def _start_logits(task: Task, baseline: Any, start: Tensor) -> Tensor:
+    """What the network says of the baseline, `(K,)`; of those that are no matter of the photo it is
+    kept, so that the first picture after a slider moves does not wait for it.
+    """
+
+    def run() -> Tensor:
+        with torch.inference_mode():
+            return task.model.logits(start, exact=task.exact)[0].to(task.logits).clone()
+
+    if isinstance(baseline, str) and baseline in ("black", "white"):
+        return task.model.once(("baseline", baseline, task.exact, tuple(start.shape)), run)
+    return run()
 
 
 def scores(task: Task, inputs: Tensor) -> list[float]:

@@ -43,6 +43,7 @@ class Timed:
     [
         ({1: 9, 2: 8, 4: 6, 8: 5}, 8),
         ({1: 9, 2: 8, 4: 6, 8: 5.9}, 4),  # hardly cheaper: not worth the memory
+        ({1: 9, 2: 8, 4: 7.8, 8: 7.5}, 8),  # little by little is worth it
         ({1: 9, 2: 5, 4: 6, 8: 1}, 2),
     ],
 )

@@ -159,7 +159,8 @@ def test_probe_is_of_the_score_along_the_path() -> None:
     asked.clear()
     next(iter(estimates(task, "integrated_gradients", {"grid": "adaptive"})))
     places = torch.cat(asked).sort().values
-    torch.testing.assert_close(places, torch.linspace(0, 1, PROBES + 1).double())
+    # What the photo itself gives is known.
+    torch.testing.assert_close(places, torch.linspace(0, 1, PROBES + 1)[:-1].double())
 
 
 def _gradients(task: Task, baseline: str, alphas: Sequence[float]) -> Tensor:
