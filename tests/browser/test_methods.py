@@ -46,12 +46,14 @@ def test_cam_through_the_depth(lab: LabPage) -> None:
     first = page.picture()
     # Arrow keys step through the network; each step is another layer.
     depth.focus()
+    now = page.root.locator(".xai-layer-now")
     names: list[str] = []
     for _ in range(3):
+        before = now.inner_text()
         depth.press("ArrowLeft")
-        expect(depth).not_to_have_attribute("aria-valuetext", names[-1] if names else "automatic")
-        told = depth.get_attribute("aria-valuetext")
-        expect(page.root.locator(".xai-layer-now")).to_have_text(str(told))
+        expect(now).not_to_have_text(before)
+        told = now.inner_text()
+        expect(depth).to_have_attribute("aria-valuetext", told)
         page.wait()
         names.append(page.get("w.layer"))
         assert told == names[-1] == page.get("w.result.params['layer']")
