@@ -11,20 +11,10 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from xaiwidgets.engine.batching import Batcher, is_out_of_memory
-from xaiwidgets.engine.copying import (
-    bare_copy,
-    choose_device,
-    choose_dtype,
-    input_channels,
-    lay_out_plainly,
-    own_copy,
-    try_formats,
-)
-from xaiwidgets.engine.copying import memory_format as wanted_format
-from xaiwidgets.engine.folding import fold
+from xaiwidgets.engine.copies import Copies
+from xaiwidgets.engine.copying import choose_device, choose_dtype, input_channels
 from xaiwidgets.engine.layers import Layer, list_layers
 from xaiwidgets.engine.logits import (
     check_finite,
@@ -130,17 +120,12 @@ class Model:
         self._lock = threading.RLock()
         self._batchers: dict[str, Batcher] = {}
         self._kept: dict[Hashable, Any] = {}
-        with torch.inference_mode(False):
-            self._net = own_copy(net, self.device, self.dtype)
-        self._fast: nn.Module | None = None
-        self._bare: nn.Module | None = None
-        self._memory_format: torch.memory_format | None = None
-        self._writes_input = True
+        self._copies = Copies(net, self.device, self.dtype, self._example)
         self._layers: list[Layer] | None = None
         self._size = self.preprocess.size
 
     def __repr__(self) -> str:
-        count = sum(parameter.numel() for parameter in self._net.parameters())
+        count = sum(parameter.numel() for parameter in self._copies.written.parameters())
         note = f" ({self._note})" if self._note else ""
         precision = "" if self.precision == "fast" else f', precision "{self.precision}"'
         classes = f"{len(self.categories)} named classes" if self.categories else "unnamed classes"
@@ -170,22 +155,17 @@ class Model:
     @property
     def net(self) -> nn.Module:
         """The prepared copy, as the network is written."""
-        self._settle()
-        return self._net
+        return self._copies.net
 
     @property
     def fast(self) -> nn.Module:
         """The prepared copy with batch normalization folded away where that is possible."""
-        self._settle()
-        assert self._fast is not None
-        return self._fast
+        return self._copies.folded
 
     @property
     def memory_format(self) -> torch.memory_format:
         """How inputs lie in memory: channels last where the network takes that."""
-        self._settle()
-        assert self._memory_format is not None
-        return self._memory_format
+        return self._copies.memory_format
 
     def precise(self, precision: str) -> Model:
         """The same network, run with another precision.
@@ -214,15 +194,12 @@ class Model:
         base = self._base or self
         if precision == base.precision:
             return base
-        base._settle()
         made = copy.copy(base)
         made.precision, made._base, made._last_maps = precision, base, None
         # Batches take other times and another memory, and answers are rounded otherwise.
         made._batchers, made._kept = base.once(("precision", precision), lambda: ({}, {}))
         if precision == "exact":
-            made._net = base.once("plain", base._laid_out_plainly)
-            made._fast = made._net if base._fast is base._net else base._fast
-            made._memory_format = torch.contiguous_format
+            made._copies = base.once("plain", base._copies.plain)
         return made
 
     def full(self) -> Model:
@@ -311,9 +288,7 @@ class Model:
     def output(self, x: Tensor, *, exact: bool | None = None) -> Any:
         """What the network itself returns; arguments and errors as for `logits`."""
         net = self.net if self._as_written(exact) else self.fast
-        laid = x.contiguous(memory_format=self.memory_format)
-        if self._writes_input and laid is x:
-            laid = x.clone()
+        laid = self._copies.laid(x)
         try:
             with self.running(), rounding(self.precision, self.device):
                 return self._widened(net(laid))
@@ -439,32 +414,3 @@ class Model:
 
     def _widened(self, output: T) -> T:
         return widened(output) if self.precision == "bf16" else output
-
-    def _laid_out_plainly(self) -> nn.Module:
-        if self._bare is None:
-            return self._net
-        with torch.inference_mode(False), torch.no_grad():
-            return lay_out_plainly(self._bare)
-
-    def _settle(self) -> None:
-        """Choose the memory format and fold, once, when the network is first used."""
-        if self._fast is not None:
-            return
-        # Weights made in inference mode could never be differentiated through.
-        with self._lock, torch.inference_mode(False), torch.no_grad():
-            if self._fast is not None:
-                return
-            example = self._example()
-            best, self._writes_input = try_formats(self._net, example)
-            folded: nn.Module | None = None
-            if any(isinstance(module, _BatchNorm) for module in self._net.modules()):
-                try:
-                    folded = fold(self._net, example.contiguous(memory_format=best))
-                except Exception:
-                    # What is wrong with the network shows when it is asked about a photo.
-                    folded = None
-            if wanted_format(self._net, self.device) is torch.channels_last:
-                # Now, before methods hang hooks on the network while they run it.
-                self._bare = bare_copy(self._net)
-            self._memory_format = best
-            self._fast = self._net if folded is None else folded
