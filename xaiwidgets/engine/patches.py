@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from xaiwidgets.engine.batching import is_out_of_memory
 from xaiwidgets.engine.gradients import Network
 from xaiwidgets.engine.incremental import Corner, Incremental
 from xaiwidgets.engine.incremental.groups import Plans
@@ -156,9 +157,16 @@ def patched_logits(
         yield evaluated
     done = sum(map(len, found))
     if done < len(patches.tops):
-        for evaluated in _by_difference(model, x, patches, torch.cat(found), ways, exact):
-            yield evaluated
-            done = evaluated.stop
+        try:
+            for evaluated in _by_difference(model, x, patches, torch.cat(found), ways, exact):
+                yield evaluated
+                done = evaluated.stop
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            # It keeps activations of the whole photo, and first looks at a few images at once.
+            log.info("Patches are evaluated the plain way, as the other takes too much memory.")
+            ways.incremental = None
     if done < len(patches.tops):
         yield from _plainly(model, x, patches, done, exact, 8)
 

@@ -25,6 +25,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from xaiwidgets.engine.descent import chained, descend
+from xaiwidgets.engine.masking import blended_logits
 from xaiwidgets.methods.baselines import BLANKS, blank
 from xaiwidgets.methods.estimate import Estimate, Task
 from xaiwidgets.methods.masks import (
@@ -111,10 +112,8 @@ def meaningful_perturbation(
         found, value, logits = chained(task.model, mask, images, loss, penalty, exact=task.exact)
         return found, (upsample(mask)[0, 0], value, float(score_of(task, logits, score)))
 
-    with torch.inference_mode():
-        disks = _disks(coarse, deletes, x)
-        tried = torch.cat([x, empty, blend(x, empty, upsample(disks))])
-        effects = score_of(task, task.model.logits(tried, exact=task.exact), score).tolist()
+    disks = _disks(coarse, deletes, x)
+    effects = _effects(task, empty, upsample(disks)[:, 0], score)
     clean, blanked = effects[:2]
     start = disks[_first_enough(effects, deletes)][None].clone()
     spent = len(effects)
@@ -143,6 +142,19 @@ def _disks(coarse: tuple[int, int], deletes: bool, like: Tensor) -> Tensor:
     radii = torch.linspace(2**0.5 / _DISKS, 2**0.5, _DISKS, dtype=torch.float64)
     inside = (far <= radii[:, None, None])[:, None]
     return (~inside if deletes else inside).to(like)
+
+
+def _effects(task: Task, empty: Tensor, disks: Tensor, score: str) -> list[float]:
+    """Scores of the photo, of the reference, and of what each of the masks `(n, H, W)` leaves."""
+    ends = torch.tensor([1, 0]).to(disks)[:, None, None].expand(-1, *disks.shape[1:])
+    tried = torch.cat([ends, disks])
+    parts = blended_logits(
+        *(task.model, task.x, empty, len(tried)),
+        lambda start, stop: tried[start:stop],
+        exact=task.exact,
+    )
+    found: list[float] = score_of(task, torch.cat([part[2] for part in parts]), score).tolist()
+    return found
 
 
 def _first_enough(effects: list[float], deletes: bool) -> int:

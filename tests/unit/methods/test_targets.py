@@ -59,7 +59,8 @@ def made(net: nn.Module | None = None) -> Model:
 
 
 def photo() -> Tensor:
-    return torch.rand(3, 24, 24, generator=torch.Generator().manual_seed(0))
+    # Another seed than the task's: a baseline of noise would be this very photo.
+    return torch.rand(3, 24, 24, generator=torch.Generator().manual_seed(11))
 
 
 def value(method: str, target: Any, params: dict[str, Any], net: nn.Module | None = None) -> Tensor:
