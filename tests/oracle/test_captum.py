@@ -16,19 +16,33 @@ from xaiwidgets.methods.baselines import blank
 from xaiwidgets.methods.estimate import Task, last_of
 
 TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-9}
+# Networks with edges in float32: run as they are written, as another order of arithmetic moves
+# units across their edges. Batches of other sizes still may.
+AS_WRITTEN = 5e-3
+EDGED = tuple(name for name in NETS if name not in SMOOTH)
 # Captum holds step sizes and sigmas in float32, so both are chosen to be exact there.
 STEPS = 4
 SIGMA = 0.5
 
-every_net = pytest.mark.parametrize(
-    ("name", "dtype"),
-    [(name, torch.float64) for name in NETS] + [(name, torch.float32) for name in SMOOTH],
-    ids=lambda v: v if isinstance(v, str) else str(v).removeprefix("torch."),
-)
+
+def _on(edged: tuple[str, ...]) -> pytest.MarkDecorator:
+    single = [(name, torch.float32) for name in (*edged, *SMOOTH)]
+    return pytest.mark.parametrize(
+        ("name", "dtype"),
+        [*((name, torch.float64) for name in NETS), *single],
+        ids=lambda v: v if isinstance(v, str) else str(v).removeprefix("torch."),
+    )
+
+
+every_net = _on(EDGED)
+# GoogLeNet has so many units on the edge that the last bit of a point between two images moves its
+# gradient by a percent; its twin without edges, and double precision, tell whether ours is right.
+every_net_at_points = _on(tuple(name for name in EDGED if name != "googlenet"))
 
 
 def _ours(name: str, dtype: torch.dtype, method: str, **params: object) -> tuple[Task, Tensor]:
-    task = make_task(model(name, dtype), photo())
+    precision = "exact" if _as_written(name, dtype) else "fast"
+    task = make_task(model(name, dtype), photo(), precision=precision)
     return task, last_of(estimates(task, method, params)).value
 
 
@@ -40,7 +54,12 @@ def _check(
     **params: object,
 ) -> None:
     task, ours = _ours(name, dtype, method, **params)
-    assert distance(ours, reference(raw(name, dtype), task)) < TOLERANCE[dtype]
+    tolerance = AS_WRITTEN if _as_written(name, dtype) else TOLERANCE[dtype]
+    assert distance(ours, reference(raw(name, dtype), task)) < tolerance
+
+
+def _as_written(name: str, dtype: torch.dtype) -> bool:
+    return dtype == torch.float32 and name in EDGED
 
 
 def _spread(name: str, dtype: torch.dtype) -> float:
@@ -65,7 +84,7 @@ def test_input_x_gradient(name: str, dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("baseline", ["black", "blur"])
-@every_net
+@every_net_at_points
 def test_integrated_gradients(name: str, dtype: torch.dtype, baseline: str) -> None:
     def reference(net: nn.Module, task: Task) -> Tensor:
         start = _filling(task, baseline)
@@ -90,7 +109,7 @@ def test_integrated_gradients(name: str, dtype: torch.dtype, baseline: str) -> N
 
 
 @pytest.mark.parametrize("form", ["mean", "squared", "variance"])
-@every_net
+@every_net_at_points
 def test_smoothgrad(
     name: str, dtype: torch.dtype, form: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
