@@ -145,6 +145,75 @@ def test_integrated_gradients_of_a_curve() -> None:
     )
 
 
+class Places(nn.Module):
+    """A score that is linear in two channels of two places, each with a weight of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Identity()
+        self.weights = nn.Parameter(torch.tensor([[[1.0, -2.0]], [[3.0, -1.0]]]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (self.layer(x * 1.0) * self.weights).sum((1, 2, 3))[:, None]
+
+
+# Of activations ((1, 3), (2, -1)) and gradients ((1, -2), (3, -1)). The score is 2; without the
+# first channel it is 7, without the second -5.
+MAPS = {
+    # Weights -1/2 and 1.
+    "grad_cam": [1.5, 0],
+    # Weights 1 / (2 + 4) and 3 / (2 + 3) of the gradients above 0.
+    "grad_cam_plus_plus": [1 / 6 + 2 * 3 / 5, 0],
+    # Weights (1 - 6) / 4 and (6 + 1) / 1.
+    "xgrad_cam": [-5 / 4 + 14, 0],
+    "layer_cam": [1 + 6, 0],
+    # Weights (2 - 7) / 2 and (2 + 5) / 2.
+    "ablation_cam": [-5 / 2 + 7, 0],
+    # The channels as masks leave one place each, with scores -5 and 7.
+    "score_cam": [
+        1 / (1 + math.exp(12)) + 2 / (1 + math.exp(-12)),
+        3 / (1 + math.exp(12)) - 1 / (1 + math.exp(-12)),
+    ],
+    "layer_ixg": [7, -5],
+    # Scaled to (0, 1) and (1, 0), the masks have no place in common.
+    "vit_cx": [7, -5],
+}
+
+
+SIGNED = ("layer_ixg", "vit_cx")
+
+
+@pytest.mark.parametrize("method", MAPS)
+def test_maps_of_a_layer(method: str) -> None:
+    photo = torch.tensor([[[1.0, 3.0]], [[2.0, -1.0]]], dtype=torch.float64)
+    more = {"noise": 0.0, "score": "logit"} if method == "vit_cx" else {}
+    found = xai.explain(_model(Places()), photo, method, 0, layer="layer", **more)
+    expected = np.array(MAPS[method])
+    _same(found.attribution, expected if method in SIGNED else expected.clip(0))
+
+
+class Pooled(nn.Module):
+    """Means of the channels, and one linear layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.head = nn.Identity(), nn.Linear(2, 1)
+        self.head.weight.data = torch.tensor([[2.0, -3.0]])
+        self.head.bias.data = torch.tensor([0.25])
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.layer(x * 1.0).mean((2, 3)))
+
+
+def test_cam() -> None:
+    """2 (1, 3) - 3 (2, -1); its mean and the bias are the score."""
+    photo = torch.tensor([[[1.0, 3.0]], [[2.0, -1.0]]], dtype=torch.float64)
+    found = xai.explain(_model(Pooled()), photo, "cam", 0, layer="layer")
+    _same(found.attribution, [-4, 9])
+    assert found.score == pytest.approx(2.5 + 0.25)
+    assert found.diagnostics["bias"] == pytest.approx(0.25)
+
+
 def test_smoothgrad_of_a_linear_network_is_its_weights() -> None:
     net = nn.Linear(3, 2)
     found = xai.explain(_model(Row(net)), _row(1, 2, 3), "smoothgrad", 1, noise=0.5, samples=7)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+from collections import Counter
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ import torchvision
 import zennit.composites
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 from zennit.canonizers import SequentialMergeBatchNorm
 from zennit.torchvision import ResNetCanonizer
 
@@ -93,7 +96,7 @@ def _half(a: Tensor, b: Tensor) -> Tensor:
     return (a.detach() @ b + a @ b.detach()) / 2
 
 
-def _norm(x: Tensor, module: nn.LayerNorm) -> Tensor:
+def _norm(x: Tensor, module: Any) -> Tensor:
     centered = x - x.mean(-1, keepdim=True)
     spread = (centered.square().mean(-1, keepdim=True) + module.eps).sqrt().detach()
     return centered / spread * module.weight + module.bias
@@ -123,20 +126,80 @@ def _held_vit(vit: Any, x: Tensor) -> Tensor:
     return vit.heads(_norm(tokens, vit.encoder.ln)[:, 0])
 
 
-@pytest.mark.parametrize("layers", [1, 3])
-def test_vision_transformer(layers: int) -> None:
+# Image, patch, layers, heads, hidden, mlp; the last one is two layers of ViT-B/16.
+TRANSFORMERS = [(32, 8, 1, 2, 16, 24), (32, 8, 3, 2, 16, 24), (64, 16, 2, 12, 768, 3072)]
+
+
+@pytest.mark.parametrize("sizes", TRANSFORMERS)
+def test_vision_transformer(sizes: tuple[int, ...]) -> None:
     torch.manual_seed(5)
-    vit = torchvision.models.VisionTransformer(
-        image_size=32, patch_size=8, num_layers=layers, num_heads=2, hidden_dim=16, mlp_dim=24,
-        num_classes=6,
-    ).double()  # fmt: skip
+    vit = torchvision.models.VisionTransformer(*sizes, num_classes=6).double().eval()
     for parameter in vit.parameters():
-        nn.init.normal_(parameter, std=0.3)
-    vit.eval()
-    given = task(vit, 32)
+        nn.init.normal_(parameter, std=0.3 if sizes[4] < 100 else 0.05)
+    given = task(vit, sizes[0])
     x = given.x.clone().requires_grad_()
     logits = _held_vit(vit, x)
     torch.testing.assert_close(logits, vit(given.x))
+    expected = x * torch.autograd.grad(logits[0, given.target], x)[0]
+    assert distance(ours(given, composite="epsilon", epsilon=0), expected) < 1e-8
+
+
+class Held(TorchFunctionMode):
+    """The same for networks as they are written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.held: Counter[str] = Counter()
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs, called = kwargs or {}, getattr(func, "__name__", "").rstrip("_")
+        result = self.do(called, args, kwargs)
+        if result is None:
+            return func(*args, **kwargs)
+        self.held[called] += 1
+        return result
+
+    def do(self, called: str, args: Any, kwargs: dict[str, Any]) -> Tensor | None:
+        x = args[0] if args else None
+        if called == "gelu":
+            return _gelu(x)
+        if called == "layer_norm":
+            return _norm(x, SimpleNamespace(**kwargs))
+        if called == "matmul" and all(each.requires_grad for each in args):
+            return _half(*args)
+        return None
+
+
+def _small(name: str) -> nn.Module:
+    models = torchvision.models
+    if name == "swin":
+        return models.SwinTransformer([4, 4], 12, [2, 2], [1, 2], [4, 4], num_classes=6)
+    blocks = [models.convnext.CNBlockConfig(*three) for three in ((12, 24, 2), (24, None, 2))]
+    return models.ConvNeXt(blocks, num_classes=6)
+
+
+HELD = {
+    "swin": {"layer_norm": 11, "gelu": 4, "matmul": 8},
+    "convnext": {"layer_norm": 7, "gelu": 4},
+}
+
+
+@pytest.mark.parametrize("name", HELD)
+def test_networks_without_relus(name: str) -> None:
+    torch.manual_seed(7)
+    made = _small(name)
+    for path, parameter in made.named_parameters():
+        if path.endswith("bias"):
+            nn.init.normal_(parameter, std=0.1)
+        elif "layer_scale" in path:
+            # Blocks would add almost nothing.
+            nn.init.normal_(parameter)
+    given = task(made.double().eval(), 64)
+    x = given.x.clone().requires_grad_()
+    with Held() as held:
+        logits = made(x)
+    assert held.held == HELD[name]
+    torch.testing.assert_close(logits.detach(), made(given.x).detach())
     expected = x * torch.autograd.grad(logits[0, given.target], x)[0]
     assert distance(ours(given, composite="epsilon", epsilon=0), expected) < 1e-8
 

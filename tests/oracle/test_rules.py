@@ -11,6 +11,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
+from tests.oracle import pooling
 from tests.oracle.nets import _settle_norms, distance, plain_lite0
 from xaiwidgets.explanation import estimates, make_task
 from xaiwidgets.methods.estimate import Task, last_of
@@ -50,14 +51,23 @@ def ours(name: str, method: str, **params: Any) -> Tensor:
 
 
 class Hooked(torch.overrides.TorchFunctionMode):
-    """Plain tensor hooks on the input of every ReLU, which is all that these rules need."""
+    """Plain tensor hooks on the input of every ReLU, which is all that these rules need.
 
-    def __init__(self, rule: Any) -> None:
+    With `shares`, a maximum gives back to its whole window, by their positive values.
+    """
+
+    def __init__(self, rule: Any, shares: bool = False) -> None:
         super().__init__()
         self.rule = rule
+        self.shares = shares
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         called = getattr(func, "__name__", "")
+        if self.shares and called in pooling.NAMES:
+            found = pooling.windows(args[0], **pooling.read(args, kwargs or {}), fill=0)
+            part = found.detach().clamp(min=0)
+            part = part / part.sum(-1, keepdim=True).clamp_min(1e-300)
+            return pooling.with_way_back(func(*args, **kwargs), (part * found).sum(-1))
         if called not in ("relu", "hardtanh"):
             return func(*args, **(kwargs or {}))
         z = args[0].clone()
@@ -67,9 +77,9 @@ class Hooked(torch.overrides.TorchFunctionMode):
         return a + linear - linear.detach()
 
 
-def by_hooks(name: str, rule: Any) -> Tensor:
+def by_hooks(name: str, rule: Any, shares: bool = False) -> Tensor:
     x = task(name).x.clone().requires_grad_()
-    with Hooked(rule):
+    with Hooked(rule, shares):
         logits = net(name)(x)
     return torch.autograd.grad(logits[0, task(name).target], x)[0]
 
@@ -94,16 +104,65 @@ def test_deconvnet(name: str) -> None:
     assert distance(ours(name, "deconvnet"), by_hooks(name, rule)) < 1e-9
 
 
-@pytest.mark.parametrize("q", [40.0, 90.0])
-@pytest.mark.parametrize("name", RECTIFIED)
-def test_rectgrad(name: str, q: float) -> None:
+def _rectified(q: float) -> Any:
     def rule(z: Tensor, a: Tensor, g: Tensor) -> Tensor:
         ranked = (a * g).flatten().sort().values
         threshold = ranked[round(q / 100 * (len(ranked) - 1))]
         return g * (a * g > threshold)
 
-    expected = task(name).x * by_hooks(name, rule)
+    return rule
+
+
+@pytest.mark.parametrize("q", [40.0, 90.0])
+@pytest.mark.parametrize("name", RECTIFIED)
+def test_rectgrad(name: str, q: float) -> None:
+    expected = task(name).x * by_hooks(name, _rectified(q))
     assert distance(ours(name, "rectgrad", q=q), expected) < 1e-9
+
+
+@pytest.mark.parametrize("name", ["resnet18", "vgg16", "googlenet"])
+def test_rectgrad_redistributes(name: str) -> None:
+    expected = task(name).x * by_hooks(name, _rectified(40.0), shares=True)
+    found = ours(name, "rectgrad", q=40.0, redistribute=True)
+    assert distance(found, expected) < 1e-9
+    assert distance(found, ours(name, "rectgrad", q=40.0)) > 0.1
+
+
+LAYERS = {
+    "resnet18": "layer4",
+    "vgg16": "features",
+    "googlenet": "inception5b",
+    "efficientnet_lite0": "_blocks.15",
+}
+
+
+@pytest.mark.parametrize("name", RECTIFIED)
+def test_guided_grad_cam(name: str) -> None:
+    """The map by a hook on the layer, times guided backprop by hooks on the rectifiers."""
+    kept: list[Tensor] = []
+    module = net(name).get_submodule(LAYERS[name])
+    # Of a copy, as some layers are overwritten by what follows.
+    handle = module.register_forward_hook(lambda m, i, out: kept.append(out) or out.clone())
+    try:
+        logits = net(name)(task(name).x.clone().requires_grad_())
+    finally:
+        handle.remove()
+    (gradient,) = torch.autograd.grad(logits[0, task(name).target], kept[0])
+    small = (gradient.mean((2, 3), keepdim=True) * kept[0].detach()).sum(1, keepdim=True).relu()
+    assert float(small.max()) > 0
+    where = nn.functional.interpolate(small, (SIDE, SIDE), mode="bilinear")
+
+    def rule(z: Tensor, a: Tensor, g: Tensor) -> Tensor:
+        return g.clamp(min=0) * (z > 0) * clipped(name, z)
+
+    found = ours(name, "guided_grad_cam", layer=LAYERS[name])
+    assert distance(found, by_hooks(name, rule) * where) < 1e-9
+    if name in ("resnet18", "vgg16"):
+        theirs = captum.attr.GuidedGradCam(net(name), module)
+        expected = theirs.attribute(
+            task(name).x.clone(), task(name).target, interpolate_mode="bilinear"
+        )
+        assert distance(found, expected) < 1e-9
 
 
 @pytest.mark.parametrize("name", ["resnet18", "vgg16"])

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.overrides import _get_current_function_mode_stack
 
 from tests.unit.methods.test_invariance import CASES, Net, _photo, every_case
@@ -55,17 +54,11 @@ def same(found: Tensor, expected: Tensor) -> None:
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9 * float(expected.abs().max()))
 
 
-class Smooth(Net):
-    """Without edges between on and off, on which single precision falls on either side."""
-
-    def activate(self, x: Tensor, number: int) -> Tensor:
-        return functional.silu(x)
-
-
 @every_case
 def test_single_precision_agrees_with_double(method: str, params: dict[str, Any]) -> None:
+    # Without edges between on and off, on which single precision falls on either side.
     double, single = (
-        value(model_of(Smooth(), dtype), method, params).double()
+        value(model_of(Net("smooth"), dtype), method, params).double()
         for dtype in (torch.float64, torch.float32)
     )
     assert float((single - double).norm()) < 1e-3 * float(double.norm())
