@@ -35,7 +35,7 @@ const FACTS: Record<string, Fact> = {
   image_distance: ["Change of the image"],
   feature_distance: ["Change of the features"],
   leak: ["Relevance kept on the way", "By biases and epsilon: score minus sum of the relevance"],
-  leak_relative: ["Share of the score", "What is kept on the way", percent],
+  leak_relative: ["Kept share of the score", "Of the relevance, likewise", percent],
   acted_on: ["Operations under the rule", "Of the network, on the way back"],
   not_acted_on: ["Left as they are", "Other activations keep their plain gradient"],
   r2: ["R²", "How well the linear model fits the answers; 1 is perfect"],

@@ -11,7 +11,11 @@ export function slider(options: SliderOptions, signal: AbortSignal): Slider {
   // A share is shown, and typed, as a percentage.
   const factor = unit === "%" && high <= 1 ? 100 : 1;
   const digits = integer ? 0 : Math.max(0, Math.ceil(-Math.log10(step * factor) - 1e-9));
-  const format = (number: number) => (number * factor).toFixed(digits);
+  const format = (number: number) => {
+    const text = (number * factor).toFixed(digits);
+    // What is far smaller than a step must not read as nothing.
+    return number && !Number(text) ? (number * factor).toExponential(0) : text;
+  };
   let dragging = false;
 
   const input = h("input", {

@@ -55,7 +55,7 @@ export class MapLayer {
     const table = this.context.session.table("inferno");
     const limit = limitOf(map.values, 100);
     const canvas = draw(map, colored(map.values, limit, table, false, false));
-    const ends = { table, low: percent(0), high: percent(limit), words: NO_WORDS };
+    const ends = { table, low: "0%", high: percent(limit), words: NO_WORDS };
     return { canvas, values: map.values, ...ends, box: null };
   }
 
