@@ -162,6 +162,8 @@ export interface StageOptions {
   coloring?: "view" | "heat";
   /** Opacity over the image; default `view.opacity`. Without an image maps are opaque. */
   opacity?: number;
+  /** A value of the map as text; default: three digits. */
+  format?: (value: number) => string;
   /** What gets the full color, where that is not the map's own matter. */
   limit?: (view: ViewState) => number | undefined;
   /** Draw on top, in image pixels (the context is scaled and moved already). */

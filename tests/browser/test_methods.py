@@ -84,12 +84,12 @@ def test_segments_by_hand(lab: LabPage) -> None:
     page = opened(lab, "xai.LIME(model, photo, samples=100, segments=20, segmentation='grid')")
     told = page.root.locator(".xai-side .xai-told").first
     expect(told).to_have_text(
-        re.compile(r"With 10 of \d+ segments: tiger cat [\d.]+ % \(whole photo 39.5 %\)")
+        re.compile(r"With 10 of \d+ segments: tiger cat [\d.]+% \(whole photo 39.5 %\)")
     )
     second = page.root.locator("canvas.xai-canvas").nth(1)
     text, before = told.inner_text(), page.picture(1)
     second.click(position={"x": 30, "y": 30})
-    expect(told).to_have_text(re.compile(r"With (9|11) of .* tiger cat [\d.]+ %"))
+    expect(told).to_have_text(re.compile(r"With (9|11) of .* tiger cat [\d.]+%"))
     page.expect_change(before, 1)
     assert told.inner_text() != text
     # The same segment again, by keyboard: the cursor stands where it was clicked.

@@ -96,7 +96,7 @@ def test_region_by_brush(lab: LabPage) -> None:
     name = page.get("model.category(w.target.category)")
     expect(root.locator(".xai-asked")).to_have_text(f"{name} in a region ✕")
     pressed = root.locator(".xai-chips [aria-pressed=true] .xai-chip-name")
-    expect(pressed).to_have_text(["highest", name])
+    expect(pressed).to_have_text(["top class", name])
     # Painted on in this view, shown in the other one too.
     assert stage(other).evaluate(OUTLINE) > 0.001
 
@@ -121,7 +121,7 @@ def test_region_by_brush(lab: LabPage) -> None:
 
     # Another class of it, from the other view; and by keyboard a region far from the first.
     before_class, where = page.picture(), page.get("w.target.plain['bits'].hex()")
-    chip = other.locator(".xai-chips [aria-pressed=false]").filter(has_not_text="highest").last
+    chip = other.locator(".xai-chips [aria-pressed=false]").filter(has_not_text="top class").last
     chip.click()
     page.wait()
     chosen = page.get("w.target.category")

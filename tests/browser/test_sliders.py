@@ -119,7 +119,7 @@ def test_visited_level_comes_back_at_once(lab: LabPage) -> None:
     for value in (0.4, 0.15):
         page.drag("Noise", [value])
         page.wait()
-    expect(page.root.locator(".xai-status-text")).to_have_text("Done before")
+    expect(page.root.locator(".xai-status-text")).to_have_text("Kept from before")
     page.lab.page.wait_for_function(
         "([canvas, first]) => canvas.toDataURL() === first",
         arg=[page.root.locator("canvas.xai-canvas").nth(1).element_handle(), first],

@@ -206,7 +206,7 @@ def test_dream_pauses_resumes_and_goes_back(lab: LabPage) -> None:
     resume.click()
     page.wait()
     assert page.get("len(w.result.objective)") == 150
-    page.root.get_by_role("button", name="Continue").click()
+    page.root.get_by_role("button", name="10 more").click()
     page.wait()
     assert page.get("[w.iterations, len(w.result.objective)]") == [160, 160]
     expect(page.slider("Iterations")).to_have_value("160")

@@ -87,7 +87,7 @@ def test_view_controls_send_nothing(lab: LabPage) -> None:
 def test_threshold_boxes_the_largest_part(lab: LabPage) -> None:
     page = WidgetPage(lab, CALLS["occlusion"])
     _check("Threshold")(page)
-    _slide("Level", 0.5)(page)
+    _slide("Threshold level", 0.5)(page)
     canvas = page.root.locator("canvas.xai-canvas").first
     expect(canvas).to_have_attribute("aria-label", re.compile("Largest part from"))
 
@@ -126,7 +126,7 @@ def test_cursor_over_occlusion_changes_the_bars(lab: LabPage) -> None:
     assert traffic.comm == []
     assert len(set(texts)) == 3
     name = page.get("model.category(w.target)")
-    shown = re.search(rf"{re.escape(name)}\s+([\d.]+) % → ([\d.]+) %", texts[2])
+    shown = re.search(rf"{re.escape(name)}\s+([\d.]+)% → ([\d.]+)%", texts[2])
     assert shown
     # What the bar says is what the network says of the covered photo.
     code = """
@@ -161,7 +161,7 @@ def told(top, left):
 
 
 def _shown(bars: Locator) -> list[float]:
-    return [float(chance) for chance in re.findall(r"→ ([\d.]+) %", bars.inner_text())]
+    return [float(chance) for chance in re.findall(r"→ ([\d.]+)%", bars.inner_text())]
 
 
 def test_free_patch_is_asked_of_the_network(lab: LabPage) -> None:
@@ -256,7 +256,7 @@ def test_why_this_class_and_not_that_one(lab: LabPage) -> None:
     page = WidgetPage(lab, CALLS["integrated_gradients"])
     best = page.get("w.result.category")
     before = page.picture(2)
-    search = page.root.get_by_role("combobox", name="Search the class that it is not")
+    search = page.root.get_by_role("combobox", name="Search the class to set against it")
     search.fill("golden retr")
     search.press("Enter")
     page.wait()

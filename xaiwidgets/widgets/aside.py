@@ -11,7 +11,7 @@ from xaiwidgets.runtime.worker import worker
 
 
 class Aside:
-    """Asks the worker on its own account, so that no run is cancelled and nobody waits for it.
+    """Asks the worker on its own account, so that no run is canceled and nobody waits for it.
 
     Its turn comes between two steps of a run. Of several questions the last one is answered.
 

@@ -365,7 +365,7 @@ class MethodWidget(ExplanationWidget):
             try:
                 found = answer(self._result_shown())
             except Exception as error:
-                log.error("%s could not answer the page.", type(self).__name__, exc_info=error)
+                log.info("%s could not answer the page.", type(self).__name__, exc_info=error)
                 self._complain(explained(error))
                 return question, []
             return found and ({**question, **found[0]}, found[1])

@@ -164,17 +164,18 @@ class RunningWidget(SyncedWidget):
         self._settle()
 
     def _settle(self) -> None:
-        """If the user cancelled and nothing was asked for since, say so."""
+        """If the user canceled and nothing was asked for since, say so."""
         with self._lock:
             ended = self._cancelled_at == self._generation and self.status == "running"
             if self._open and ended:
                 self.status = "idle"
                 _, done, total = self._place
                 at = f" at {done} of {total}" if total else ""
-                self._say(self._generation, done, total, f"cancelled{at}", last=True)
+                self._say(self._generation, done, total, f"Canceled{at}", last=True)
 
     def _failed(self, request: Request, error: Exception) -> None:
-        log.error("%s failed.", type(self).__name__, exc_info=error)
+        # No warning: that would be printed below the widget, which shows it already.
+        log.info("%s failed.", type(self).__name__, exc_info=error)
         with self._lock:
             if not self._is_current(request):
                 return

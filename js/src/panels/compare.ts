@@ -24,6 +24,7 @@ export function compare(context: Context): PanelView {
   const { axes, cells, varying } = state;
   const shown = new Map(cells.map((cell) => [cell, cellView(context, state, cell)]));
   const grid = h("div", { class: "xai-maps" });
+  const scroller = h("div", { class: "xai-scroller" }, grid);
   let stages: Stage[] = [];
   let across = 1;
 
@@ -35,7 +36,7 @@ export function compare(context: Context): PanelView {
     const wraps = cells.length === heads.length;
     across = wraps ? Math.min(4, cells.length) : heads.length;
     grid.classList.toggle("xai-wraps", wraps);
-    grid.style.setProperty("--xai-columns", String(across));
+    scroller.style.setProperty("--xai-columns", String(across));
     grid.replaceChildren(
       ...(wraps ? [] : ["", ...heads].map((text) => h("div", { class: "xai-head" }, text))),
     );
@@ -80,7 +81,7 @@ export function compare(context: Context): PanelView {
   return {
     stages: [
       {
-        element: h("div", { class: "xai-scroller" }, grid),
+        element: scroller,
         repaint,
         render: () => composed(stages, across),
       },
@@ -109,7 +110,7 @@ interface CellView {
 function cellView(context: Context, state: Comparison, cell: Cell): CellView {
   const { category = "", probability } = cell.state.get();
   const name = state.name(cell);
-  const share = probability == null ? "" : ` ${Math.round(100 * probability)} %`;
+  const share = probability == null ? "" : ` ${Math.round(100 * probability)}%`;
   const answer = category + share;
   const stage = createStage(context, {
     title: `${name}: ${answer}`,

@@ -30,7 +30,7 @@ export function similarityTable({ session, signal }: Context, state: Comparison)
         h(
           "tr",
           {},
-          h("th", { scope: "row" }, `${place + 1}  ${name}`),
+          h("th", { scope: "row", title: name }, `${place + 1}  ${name}`),
           ...(found?.values[measure]?.[place] ?? []).map((value, other) => {
             const text = value?.toFixed(2) ?? "–";
             return h(
@@ -69,7 +69,6 @@ export function similarityTable({ session, signal }: Context, state: Comparison)
           measure = value;
         }),
         signal,
-        "1: the same; 0: unrelated (for the overlap: its own share)",
       ).element,
       choose(
         "Image",
@@ -81,6 +80,7 @@ export function similarityTable({ session, signal }: Context, state: Comparison)
       ).element,
     ),
     h("div", { class: "xai-scroller", tabIndex: 0 }, table),
+    h("p", { class: "xai-hint" }, "1: the same map; 0: unrelated (for the overlap: 0.1)."),
   );
   session.watch("_similarity", draw, signal);
   return element;

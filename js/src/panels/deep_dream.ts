@@ -11,7 +11,7 @@ import { channelPicker } from "./channel.ts";
 import { dreamState } from "./dream_state.ts";
 import { picture } from "./pixels.ts";
 
-/** How far "Continue" goes on. */
+/** Iterations that the button goes on. */
 const MORE = 10;
 
 /** A dream as it grows: scrub back through it, go on, compare it with its start. */
@@ -55,12 +55,12 @@ export function deepDream(context: Context): PanelView {
   session.watch("status", enable, signal);
   session.watch("paused", enable, signal);
   const more = button(
-    "Continue",
+    `${MORE} more`,
     () => {
       if (session.get<boolean>("paused")) session.set("paused", false);
       state.scrub(Math.min(high, session.get<number>("iterations") + MORE), true);
     },
-    { signal, title: `${MORE} iterations more` },
+    { signal, title: "Go on with the dream" },
   );
 
   const line = swipe(

@@ -4,11 +4,24 @@ import { layerControl } from "../ui/layer_control.ts";
 import { createStage } from "../view/stage.ts";
 import { picture, scalars } from "./pixels.ts";
 
-/** For any method: photo and map, all of its parameters, what the run says of itself. */
-export function general(context: Context, decorate?: StageOptions["decorate"]): PanelView {
+/** For any method: photo, map, and both. */
+export function general(context: Context): PanelView {
+  const { session } = context;
+  const view = overPhoto(context, "Over the photo");
+  const photo = createStage(context, { title: "Photo", image: picture(session.photo) });
+  const map = createStage(context, { title: "Attribution", map: scalars(session) });
+  return { ...view, stages: [photo, map, ...view.stages] };
+}
+
+/** The map over the photo, all parameters of the method, what the run says of itself. */
+export function overPhoto(
+  context: Context,
+  title = "Attribution",
+  decorate?: StageOptions["decorate"],
+): PanelView {
   const { session } = context;
   const stage = createStage(context, {
-    title: "Attribution",
+    title,
     decorate,
     image: picture(session.photo),
     map: scalars(session),

@@ -2,14 +2,14 @@ import { Store } from "../store.ts";
 import type { Context, PanelView } from "../types.ts";
 import { chart, type Series } from "../ui/chart.ts";
 import { createStage } from "../view/stage.ts";
-import { general } from "./general.ts";
+import { overPhoto } from "./general.ts";
 import { picture } from "./pixels.ts";
 import { streamed } from "./streamed.ts";
 
 /** A mask while it forms: what it lets through, and the objective of each iteration. */
 export function masked(context: Context): PanelView {
   const { session, signal } = context;
-  const view = general(context);
+  const view = overPhoto(context);
   const seen = session.shared("picture", () => streamed(session, "picture"));
   const series = new Store<Series[]>([]);
   const range = new Store<[number, number]>([1, 2]);

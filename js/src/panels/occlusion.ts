@@ -2,7 +2,7 @@ import { hasBytes } from "../bitmap.ts";
 import { Store } from "../store.ts";
 import type { Context, PanelView, Point, ScalarMap, Session } from "../types.ts";
 import { checkbox } from "../ui/checkbox.ts";
-import { percent } from "../ui/scale.ts";
+import { percent, short } from "../ui/scale.ts";
 import { createStage } from "../view/stage.ts";
 import { probabilityBars } from "./occlusion_bars.ts";
 import { OcclusionLookup } from "./occlusion_lookup.ts";
@@ -104,13 +104,15 @@ export function occlusion(context: Context): PanelView {
   const stages = [
     createStage(context, {
       title: "What covering it costs",
+      // As the picture beside it has it, and the bars.
+      format: (value) => (session.get("score") === "probability" ? percent(value) : short(value)),
       image: picture(session.photo),
       map: scalars(session),
       decorate: patch,
       describe: () => `Loss of ${category()} where the patch covers the photo.`,
     }),
     createStage(context, {
-      title: "Probability with patch",
+      title: "Probability with the patch",
       map: state.heat,
       coloring: "heat",
       readout: chance,

@@ -4,6 +4,7 @@ import type { Context } from "../types.ts";
 import { percent } from "../ui/scale.ts";
 import type { Covered, OcclusionLookup } from "./occlusion_lookup.ts";
 
+const LINES = "; the lines mark the whole photo";
 const WAITS = " (bars of the nearest window, until the network answers)";
 
 /** A change of probability in percentage points. */
@@ -60,8 +61,8 @@ export function probabilityBars(
     heading.textContent = !table
       ? "Probabilities appear when the first run has finished."
       : found
-        ? `Patch at column ${found.left}, row ${found.top}${found.waits ? WAITS : ""}`
-        : "Move over a picture: the patch shows there, and what it does to the first classes.";
+        ? `Patch at column ${found.left}, row ${found.top}${found.waits ? WAITS : LINES}`
+        : "Move over a picture to put the patch there, and see what it does to the top classes.";
     lines.forEach(({ clean, now, text }, i) => {
       const before = table?.info.clean[i] ?? 0;
       const after = found?.probabilities[i] ?? before;

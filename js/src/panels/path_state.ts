@@ -103,7 +103,7 @@ export function pathState(session: Session): PathState {
     paintGathered();
   }
 
-  function curve(of: "score" | "probability"): [number, number][] {
+  function points(of: "score" | "probability"): [number, number][] {
     if (path?.arrived) return path.points(of);
     const { alphas = [], scores = [], probabilities = [] } = info();
     const values = of === "score" ? scores : probabilities;
@@ -111,6 +111,16 @@ export function pathState(session: Session): PathState {
       const y = values[i];
       return typeof y === "number" ? [[x, y]] : [];
     });
+  }
+
+  /** Steps lie between baseline and photo; what is known of those two belongs to the curve. */
+  function curve(of: "score" | "probability"): [number, number][] {
+    if (path && session.map.get()?.generation !== generation) return points(of);
+    const { photo, baseline: start } = ends();
+    const sure = session.get<{ probability?: number } | null>("_target_info")?.probability;
+    const [first, last] = of === "score" ? [start, photo] : [Number.NaN, sure ?? Number.NaN];
+    const all: [number, number][] = [[0, first], ...points(of), [1, last]];
+    return all.filter(([, y]) => Number.isFinite(y));
   }
 
   function draw(): void {
@@ -130,7 +140,7 @@ export function pathState(session: Session): PathState {
   function tell(count: number): void {
     const { photo, baseline: start, gap } = ends();
     if (!path?.arrived || Number.isNaN(photo - start)) {
-      const whole = Number.isNaN(gap) ? "" : `completeness gap ${short(gap)} at the photo`;
+      const whole = Number.isNaN(gap) ? "" : `Completeness gap at the photo: ${short(gap)}.`;
       text.set(whole);
       return;
     }
@@ -153,7 +163,7 @@ export function pathState(session: Session): PathState {
     const taken = `${path.arrived} of ${path.steps} steps`;
     const missing = path.complete ? "" : ` (${taken} ${ended ? "were enough" : "so far"})`;
     text.set(
-      `Gathered ${short(sum)} of a score rise of ${short(rise)} so far, gap ${short(sum - rise)}${missing}`,
+      `Gathered: ${short(sum)}. Rise of the score: ${short(rise)}. Gap: ${short(sum - rise)}${missing}.`,
     );
   }
 
@@ -214,7 +224,10 @@ export function pathState(session: Session): PathState {
   session.watch<number>("alpha", (value) => {
     if (typeof value === "number") alpha.set(value);
   });
-  session.map.subscribe(paintGathered, signal);
+  session.map.subscribe(() => {
+    paintGathered();
+    draw();
+  }, signal);
   session.pixels.subscribe(prepare, signal);
   session.photo.subscribe(mixed, signal);
   baseline.subscribe(prepare, signal);

@@ -5,7 +5,7 @@ import { button } from "../ui/button.ts";
 import { percent } from "../ui/scale.ts";
 import { listener, onTap, told } from "../ui/slide.ts";
 import { createStage } from "../view/stage.ts";
-import { general } from "./general.ts";
+import { overPhoto } from "./general.ts";
 import { picture } from "./pixels.ts";
 import { streamed } from "./streamed.ts";
 
@@ -69,7 +69,7 @@ export function segmented(context: Context): PanelView {
     ask(kept.includes(label) ? kept.filter((each) => each !== label) : [...kept, label]);
   };
 
-  const view = general(context, outlined(0));
+  const view = overPhoto(context, undefined, outlined(0));
   const stage = createStage(context, {
     title: "Click segments on and off",
     image: picture(seen),

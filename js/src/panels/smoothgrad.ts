@@ -77,12 +77,12 @@ export function smoothgrad(context: Context): PanelView {
   session.watch<string>("base", walks, signal);
   controls.push(steps);
   const ask = button(
-    "Strip",
+    "Compare levels",
     () => {
       state.asked.set(true);
       session.action("strip");
     },
-    { signal, title: "Compare six levels of noise, as the paper's figure does" },
+    { signal, title: "Six levels of noise side by side, as in the paper's figure" },
   );
   const strip = h("div", { class: "xai-strip", role: "group", "aria-label": "Levels of noise" });
   let built = false;
@@ -105,7 +105,7 @@ export function smoothgrad(context: Context): PanelView {
 
 function stripItem(context: Context, state: State, level: number, index: number): HTMLElement {
   const { session, signal } = context;
-  const text = `${Math.round(100 * level)} %`;
+  const text = `${Math.round(100 * level)}%`;
   const use = () => session.set("noise", level);
   const map = state.levels[index] as Store<ScalarMap | null>;
   const stage: Stage = createStage(context, {

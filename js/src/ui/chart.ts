@@ -24,7 +24,7 @@ export interface ChartOptions {
   /** Range of x. */
   range: Store<[number, number]>;
   marker?: Store<number>;
-  /** Values that can be chosen lie on multiples of this. */
+  /** Values of x that can be chosen, and told, lie on multiples of this. */
   step?: number;
   /** The user goes to `x`; `done` on release. Without it the chart only shows. */
   onscrub?: (x: number, done: boolean) => void;
@@ -84,7 +84,7 @@ export function chart(options: ChartOptions, signal: AbortSignal): HTMLElement {
     const out = side === "left" ? -6 : 6;
     for (const each of shown.slice(0, 1)) {
       for (const value of ticks(...ends, 6)) {
-        const share = each.unit === "%" ? `${Math.round(100 * value)} %` : short(value);
+        const share = each.unit === "%" ? `${Math.round(100 * value)}%` : short(value);
         if (side === "left") line(EDGE.left, y(value), width - EDGE.right, y(value), "xai-grid");
         drawing.append(
           svg(
@@ -112,7 +112,7 @@ export function chart(options: ChartOptions, signal: AbortSignal): HTMLElement {
     drawing.setAttribute("width", String(width));
     const x = scaleX();
     const sides = { left: axis("left"), right: axis("right") };
-    for (const value of ticks(...range.get(), width / 80)) {
+    for (const value of ticks(...range.get(), width / 80, step)) {
       const place = { x: x(value), y: HEIGHT - EDGE.bottom + 15, "text-anchor": "middle" };
       drawing.append(svg("text", place, short(value)));
     }

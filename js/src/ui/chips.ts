@@ -6,10 +6,10 @@
 import { h } from "../dom.ts";
 import type { Category, Context } from "../types.ts";
 import type { RegionState } from "./region.ts";
+import { percent } from "./scale.ts";
 import { asked, regionOf, type Target, type TargetInfo, whyNotOf, whyOf } from "./target.ts";
 
 const MOST = 50;
-const percent = new Intl.NumberFormat("en", { style: "percent", maximumFractionDigits: 1 });
 
 export function classChips(context: Context, region: RegionState): HTMLElement {
   const { session, signal } = context;
@@ -55,7 +55,7 @@ export function classChips(context: Context, region: RegionState): HTMLElement {
     if (not) not.hidden = Boolean(part);
     whole.textContent = `${info.name ?? ""} ✕`;
     const highest = chip(
-      { name: "highest", pressed: region.automatic.get(), act: () => region.choose(null) },
+      { name: "top class", pressed: region.automatic.get(), act: () => region.choose(null) },
       "Explain the class with the highest mean score in the region",
     );
     const chips = shown.map((each) =>
@@ -79,19 +79,18 @@ export function classChips(context: Context, region: RegionState): HTMLElement {
         style: `--xai-share: ${100 * (probability ?? 0)}%`,
       },
       h("span", { class: "xai-chip-name" }, name),
-      probability !== undefined &&
-        h("span", { class: "xai-chip-share" }, percent.format(probability)),
+      probability !== undefined && h("span", { class: "xai-chip-share" }, percent(probability)),
     );
   const against = session.get<string[]>("_targets")?.includes("difference");
   const not =
-    against && search(context, "… and not this one", "Search the class that it is not", chooseNot);
+    against && search(context, "Rather than…", "Search the class to set against it", chooseNot);
   for (const trait of ["_top", "_target_info", "target"]) session.watch(trait, draw, signal);
   region.automatic.subscribe(draw, signal);
   return h(
     "div",
     { class: "xai-classes" },
     row,
-    search(context, "Other class …", "Search a class", choose),
+    search(context, "Other class…", "Search a class", choose),
     not,
     whole,
   );

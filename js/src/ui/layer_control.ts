@@ -35,12 +35,15 @@ export function layerControl({ session, signal }: Context, spec: Parameter): HTM
     signal,
   );
   const text = h("span", { class: "xai-layer-told" });
+  const most = h("span", { class: "xai-unit" });
+  depth.element.lastElementChild?.append(most);
   const draw = () => {
     const choice = session.get<string | null>(spec.name);
     const known = all();
     const now = known.find((layer) => layer.name === choice);
     const places = layers();
     depth.range(1, places.length + 1);
+    most.textContent = `of ${places.length + 1}`;
     depth.show((now?.place ?? places.length) + 1);
     const { layer, size } = session.get<{ layer?: string; size?: string }>("_extra_info") ?? {};
     text.textContent = size ? `${choice ? "" : `${layer}, `}${size}` : "";

@@ -57,6 +57,11 @@ export function layerTree(onchoose: (name: string) => void, signal: AbortSignal)
     oninput: () => fill(),
     onkeydown: keys,
   });
+  const head = h(
+    "div",
+    { class: "xai-layer xai-layer-head", "aria-hidden": "true" },
+    ...["Layer", "Type", "Output", "Work"].map((text) => h("span", {}, text)),
+  );
   const none = h("p", { class: "xai-hint", hidden: true }, "No layer by that name.");
   const element = h(
     "details",
@@ -77,7 +82,7 @@ export function layerTree(onchoose: (name: string) => void, signal: AbortSignal)
       },
     },
     opener,
-    h("div", { class: "xai-layer-menu" }, search, list, none),
+    h("div", { class: "xai-layer-menu" }, search, head, list, none),
   );
   list.addEventListener(
     "click",
@@ -101,7 +106,7 @@ export function layerTree(onchoose: (name: string) => void, signal: AbortSignal)
             id: `${id}-${index}`,
             class: "xai-layer",
             role: "option",
-            title: layer.name,
+            title: layer.shape ? layer.name : `${layer.name}: no map of its own to choose`,
             "aria-selected": layer.name === chosen,
             "aria-disabled": layer.shape ? undefined : "true",
           },

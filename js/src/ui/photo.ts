@@ -29,7 +29,7 @@ export function photoButtons(context: Context, stages: Stage[], usesPhoto = true
     { class: "xai-actions" },
     usesPhoto && file,
     usesPhoto &&
-      button("Photo …", () => file.click(), {
+      button("Photo…", () => file.click(), {
         signal,
         title: "Choose a photo; or drop one here, or paste it",
       }),

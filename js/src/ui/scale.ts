@@ -7,9 +7,9 @@ export function niceStep(span: number, most: number): number {
   return factor * power;
 }
 
-/** Round values inside `[low, high]`. */
-export function ticks(low: number, high: number, most = 5): number[] {
-  const step = niceStep(high - low, most);
+/** Round values inside `[low, high]`, at least `least` apart. */
+export function ticks(low: number, high: number, most = 5, least = 0): number[] {
+  const step = Math.max(niceStep(high - low, most), least);
   const first = Math.ceil(low / step - 1e-9);
   const last = Math.floor(high / step + 1e-9);
   const decimals = Math.max(0, -Math.floor(Math.log10(step)));
@@ -42,11 +42,14 @@ export function linear(from: [number, number], to: [number, number]): (value: nu
 /** Short, with three significant digits. */
 export function short(value: number): string {
   if (!Number.isFinite(value)) return "–";
-  if (value !== 0 && (Math.abs(value) >= 1e5 || Math.abs(value) < 1e-3))
-    return value.toExponential(1);
-  return String(Number(value.toPrecision(3))).replace("-", "−");
+  const large = Math.abs(value) >= 1e5;
+  const text =
+    large || (value !== 0 && Math.abs(value) < 1e-3)
+      ? value.toExponential(1)
+      : String(Number(value.toPrecision(3)));
+  return text.replaceAll("-", "−");
 }
 
 export function percent(share: number): string {
-  return Number.isFinite(share) ? `${(100 * share).toFixed(1).replace("-", "−")} %` : "–";
+  return Number.isFinite(share) ? `${(100 * share).toFixed(1).replace("-", "−")}%` : "–";
 }

@@ -8,11 +8,14 @@ const PAGE = 5;
 export function slider(options: SliderOptions, signal: AbortSignal): Slider {
   const { label, step, unit = "", help, integer, oninput, onchange } = options;
   let { low, high, value } = options;
-  const percent = unit === "%";
   // A share is shown, and typed, as a percentage.
-  const factor = percent ? 100 : 1;
+  const factor = unit === "%" && high <= 1 ? 100 : 1;
   const digits = integer ? 0 : Math.max(0, Math.ceil(-Math.log10(step * factor) - 1e-9));
-  const format = (number: number) => (number * factor).toFixed(digits);
+  const format = (number: number) => {
+    const text = (number * factor).toFixed(digits);
+    // What is far smaller than a step must not read as nothing.
+    return number && !Number(text) ? (number * factor).toExponential(0) : text;
+  };
   let dragging = false;
 
   const input = h("input", {

@@ -8,7 +8,7 @@ import { button } from "./button.ts";
 const SPOKEN = 1500;
 const SETTLED =
   "How far the picture has settled: the correlation that is to be expected between it and the " +
-  "picture that ever more evaluations would lead to. At 100 % it no longer changes.";
+  "picture that ever more evaluations would lead to. At 100% it no longer changes.";
 
 export function statusLine({ session, signal }: Context, idle?: Store<string>): HTMLElement {
   const text = h("span", { class: "xai-status-text" });
@@ -28,7 +28,7 @@ export function statusLine({ session, signal }: Context, idle?: Store<string>): 
     later = setTimeout(
       () => {
         last = Date.now();
-        spoken.textContent = [text.textContent, settled.textContent].filter(Boolean).join(", ");
+        spoken.textContent = [text.textContent, settled.textContent].filter(Boolean).join(". ");
       },
       Math.max(0, last + SPOKEN - Date.now()),
     );
@@ -41,14 +41,16 @@ export function statusLine({ session, signal }: Context, idle?: Store<string>): 
     meter.value = progress.fraction;
     const counted = progress.total > 1 ? `${progress.done} of ${progress.total}` : "Working";
     const info = session.get<{ seconds?: number; cached?: boolean }>("_result_info") ?? {};
-    const done = info.cached ? "Done before" : `Done in ${(info.seconds ?? 0).toFixed(1)} s`;
+    const done = info.cached ? "Kept from before" : `Done in ${(info.seconds ?? 0).toFixed(1)} s`;
     const finished = info.seconds === undefined ? "" : done;
     const said = /cancel/i.test(progress.text ?? "") ? progress.text : "";
-    text.textContent = running ? progress.text || counted : said || idle?.get() || finished;
+    const failed = session.get("status") === "error" && "Stopped by an error";
+    const ended = failed || said || idle?.get() || finished;
+    text.textContent = running ? progress.text || counted : ended;
     const share = session.map.get()?.diagnostics.settled;
     // Rounded down: what is not quite settled must not read as 100 %.
     settled.textContent =
-      typeof share === "number" ? `settled ${Math.floor(100 * Math.max(0, share))} %` : "";
+      typeof share === "number" ? `Settled ${Math.floor(100 * Math.max(0, share))}%` : "";
     settled.hidden = settled.textContent === "";
     speak();
   };

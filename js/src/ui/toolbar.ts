@@ -70,11 +70,17 @@ export function toolbar(context: Context, usesMap: boolean): HTMLElement {
         low: 90,
         high: 100,
         step: 0.1,
-        unit: "pct",
-        help: "Percentile of the values that gets the full color",
+        help: "Percentile of the values that gets the full color; larger ones get it too",
       }),
-      box.element,
-      number("threshold", { label: "Level", help: "Share of the largest value" }),
+      h(
+        "div",
+        { class: "xai-joined" },
+        box.element,
+        number("threshold", {
+          ...{ label: "Threshold level", help: "Share of the largest value" },
+          oninput: (threshold: number) => change({ threshold, box: true }),
+        }),
+      ),
     );
   }
   const smooth = checkbox(

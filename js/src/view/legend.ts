@@ -1,31 +1,38 @@
-/** A small color bar with its two ends. */
+/** A small color bar with its two ends, and what they mean. */
 
 import { h } from "../dom.ts";
 
-const compact = new Intl.NumberFormat("en", { maximumSignificantDigits: 3, notation: "compact" });
-
-/** A number as short as it can be read. */
-export function short(value: number): string {
-  if (value !== 0 && Math.abs(value) < 1e-3) return value.toExponential(1);
-  return compact.format(value);
+/** Values of the two ends of a table of colors, and the words for them. */
+export interface Ends {
+  table: Uint8Array;
+  low: string;
+  high: string;
+  words: readonly [low: string, high: string];
 }
 
 export interface Legend {
   element: HTMLElement;
-  show(table: Uint8Array, low: string, high: string): void;
+  show(ends: Ends): void;
 }
 
 /** The bar is drawn from a 256x3 table. */
 export function legend(): Legend {
-  const low = h("span");
-  const high = h("span");
+  const [low, high] = [h("span"), h("span")];
+  const words = [h("span", { class: "xai-legend-word" }), h("span", { class: "xai-legend-word" })];
   const bar = h("canvas", { width: 256, height: 1, class: "xai-legend-bar" });
-  const element = h("div", { class: "xai-legend", "aria-hidden": "true" }, low, bar, high);
+  const element = h(
+    "div",
+    { class: "xai-legend", "aria-hidden": "true" },
+    ...[words[0], low, bar, high, words[1]],
+  );
   return {
     element,
-    show(table, lowText, highText) {
-      low.textContent = lowText;
-      high.textContent = highText;
+    show({ table, ...ends }) {
+      low.textContent = ends.low;
+      high.textContent = ends.high;
+      words.forEach((word, place) => {
+        word.textContent = ends.words[place] as string;
+      });
       const context = bar.getContext("2d");
       if (!context) return;
       const pixels = context.createImageData(256, 1);

@@ -2,9 +2,10 @@
 
 import { h } from "../dom.ts";
 import type { Context, Point, Stage, StageOptions } from "../types.ts";
+import { short } from "../ui/scale.ts";
 import { interact } from "./interact.ts";
 import { MapLayer, type Painted } from "./layers.ts";
-import { legend, short } from "./legend.ts";
+import { legend } from "./legend.ts";
 import { type Frame, frameOf, toImage } from "./zoom.ts";
 
 /** What is left of a map's opacity while a region is painted over it. */
@@ -82,7 +83,8 @@ export function createStage(context: Context, options: StageOptions): Stage {
     const x = Math.min(map.width - 1, Math.floor((point.x / width) * map.width));
     const y = Math.min(map.height - 1, Math.floor((point.y / height) * map.height));
     const value = painted.values[y * map.width + x];
-    return value === undefined ? "" : `x ${x}, y ${y}: ${short(value)}`;
+    // The value first: where there is little room, the rest is cut off.
+    return value === undefined ? "" : `${(options.format ?? short)(value)} at x ${x}, y ${y}`;
   };
 
   const describe = (painted: Painted | null): string => {
@@ -116,7 +118,7 @@ export function createStage(context: Context, options: StageOptions): Stage {
     frame = frameOf(view, { width, height }, canvas);
     const painted = paintOn(canvas, frame, !options.compact);
     readout.textContent = told(painted);
-    if (painted && bar) bar.show(painted.table, painted.low, painted.high);
+    if (painted) bar?.show(painted);
     canvas.setAttribute("aria-label", describe(painted));
   };
 

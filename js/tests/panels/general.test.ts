@@ -86,18 +86,25 @@ describe("layer control", () => {
 });
 
 describe("facts", () => {
-  it("are told as names and numbers, but for those of the status line", () => {
+  it("are told in words, but for those of the status line and parts of others", () => {
     const session = fakeSession();
     const element = facts({ session, signal: session.signal } as Context);
     expect(element.hidden).toBe(true);
-    const diagnostics = { r2: 0.8768, completeness_gap: -0.02, bad: null, settled: 0.5 };
+    const diagnostics = {
+      ...{ r2: 0.8768, completeness_gap: -0.02, completeness_relative: 0.125, exact: 0 },
+      ...{ layers_z_plus: 49, bad: null, settled: 0.5, acted_on: 33, acted_on_relu6: 33 },
+    };
     session.map.set({ diagnostics } as unknown as MapFrame);
     const rows = [...element.querySelectorAll("div")];
     const told = rows.map((row) => [...row.children].map((each) => each.textContent));
     expect(told).toEqual([
       ["R²", "0.877"],
-      ["completeness gap", "−0.02"],
-      ["bad", "–"],
+      ["Completeness gap", "−0.02"],
+      ["Relative gap", "12.5%"],
+      ["Exact", "no"],
+      ["Layers under z plus", "49"],
+      ["Bad", "–"],
+      ["Operations under the rule", "33"],
     ]);
     expect(element.hidden).toBe(false);
   });

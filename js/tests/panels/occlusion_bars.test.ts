@@ -46,15 +46,15 @@ function bars() {
 
 it("changes with the cursor, from what is stored", () => {
   const { session, texts, winner } = bars();
-  expect(texts()).toEqual(["70.0 %", "20.0 %"]);
+  expect(texts()).toEqual(["70.0%", "20.0%"]);
   session.cursor.set({ x: 0.5, y: 1 });
-  expect(texts()).toEqual(["70.0 % → 60.0 % (−10.0 points)", "20.0 % → 30.0 % (+10.0 points)"]);
+  expect(texts()).toEqual(["70.0% → 60.0% (−10.0 points)", "20.0% → 30.0% (+10.0 points)"]);
   expect(winner()).toBe("");
   session.cursor.set({ x: 3.5, y: 1 });
-  expect(texts()[0]).toBe("70.0 % → 10.0 % (−60.0 points)");
-  expect(winner()).toBe("fox takes over with 80.0 %");
+  expect(texts()[0]).toBe("70.0% → 10.0% (−60.0 points)");
+  expect(winner()).toBe("fox takes over with 80.0%");
   session.cursor.set(null);
-  expect(texts()).toEqual(["70.0 %", "20.0 %"]);
+  expect(texts()).toEqual(["70.0%", "20.0%"]);
   expect([...session.saved, ...session.sent]).toEqual([]);
 });
 
@@ -66,13 +66,13 @@ it("says of which patch the bars are while the network is asked", () => {
     "Patch at column 1, row 0 (bars of the nearest window, until the network answers)",
   );
   expect(element.ariaBusy).toBe("true");
-  expect(texts()[0]).toBe("70.0 % → 10.0 % (−60.0 points)");
+  expect(texts()[0]).toBe("70.0% → 10.0% (−60.0 points)");
   const answer = { probabilities: [0.25, 0.5], winner: 2, sure: 0.625 };
   session.receive({ kind: "covered", top: 0, left: 1, ...answer });
-  expect(heading()).toBe("Patch at column 1, row 0");
+  expect(heading()).toBe("Patch at column 1, row 0; the lines mark the whole photo");
   expect(element.ariaBusy).toBe("false");
-  expect(texts()).toEqual(["70.0 % → 25.0 % (−45.0 points)", "20.0 % → 50.0 % (+30.0 points)"]);
-  expect(winner()).toBe("fox takes over with 62.5 %");
+  expect(texts()).toEqual(["70.0% → 25.0% (−45.0 points)", "20.0% → 50.0% (+30.0 points)"]);
+  expect(winner()).toBe("fox takes over with 62.5%");
 });
 
 it("shows names as text", () => {
@@ -85,7 +85,7 @@ it("stops with its view", () => {
   const { session, texts } = bars();
   controller.abort();
   session.cursor.set({ x: 0.5, y: 1 });
-  expect(texts()[0]).toBe("70.0 %");
+  expect(texts()[0]).toBe("70.0%");
 });
 
 it("writes a change in percentage points", () => {

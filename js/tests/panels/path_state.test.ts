@@ -66,7 +66,34 @@ describe("the path in the page", () => {
       extras: {},
     });
     expect(state.gathered.get()?.values).toBe(map.values);
-    expect(state.text.get()).toBe("Gathered 45.5 of a score rise of 45 so far, gap 0.5");
+    expect(state.text.get()).toBe("Gathered: 45.5. Rise of the score: 45. Gap: 0.5.");
+  });
+
+  it("draws the curves from the baseline on to the photo itself, once their scores are known", () => {
+    session.change({ _target_info: { name: "cat", probability: 0.4 } });
+    const state = pathState(session);
+    send(session, 2, [1]);
+    const diagnostics = { score_photo: 40, score_baseline: -5, completeness_gap: 0.5 };
+    const map = {
+      ...{ values: Float32Array.of(7, 8), width: 2, height: 1, stage: "partial" as const },
+      ...{ done: 1, total: 4, diagnostics, extras: {} },
+    };
+    const curves = () => state.series.get().map((series) => series.points);
+    // Ends of another run would be another curve's.
+    session.map.set({ ...map, generation: 1 });
+    expect(curves()).toEqual([[[0.375, 10]], [[0.375, 0.1]]]);
+    session.map.set({ ...map, generation: 2 });
+    expect(curves()).toEqual([
+      [
+        [0, -5],
+        [0.375, 10],
+        [1, 40],
+      ],
+      [
+        [0.375, 0.1],
+        [1, 0.4],
+      ],
+    ]);
   });
 
   it("scrubs by the places and weights of an uneven grid", () => {

@@ -296,7 +296,7 @@ describe("what is seen", () => {
     const ring = [...Array(80).keys()].map((place) => at(stages[0], 5 + place / 10, 15)[0] ?? 0);
     expect(Math.max(...ring)).toBeGreaterThan(150);
     expect(canvasOf(stages[0]).getAttribute("aria-label")).toContain(
-      "Region: 13.0 % of the photo. Space paints at the cursor",
+      "Region: 13.0% of the photo. Space paints at the cursor",
     );
   });
 

@@ -59,7 +59,7 @@ describe("the class picker", () => {
     input.dispatchEvent(new Event("input"));
     input.dispatchEvent(new KeyboardEvent("keydown", { key: "Enter" }));
   };
-  const NOT = "Search the class that it is not";
+  const NOT = "Search the class to set against it";
 
   beforeEach(() => {
     Element.prototype.scrollIntoView = () => {}; // which jsdom does not have
@@ -145,7 +145,7 @@ describe("the class picker", () => {
       chips()[0]?.click();
       expect(session.saved.pop()).toEqual(["target", { region: where, category: null }]);
       session.change({ target: { region: where, category: 1 } });
-      expect(pressed()).toEqual(["highest", "bee"]);
+      expect(pressed()).toEqual(["top class", "bee"]);
       chips()[2]?.click();
       expect(session.saved.pop()).toEqual(["target", { region: where, category: 1 }]);
       expect(pressed()).toEqual(["bee"]);

@@ -140,7 +140,7 @@ describe("a region from elsewhere", () => {
   it("is shown: box, mask, mask of the maps, weights", () => {
     made({ target: { region: [2, 3, 6, 8], category: 1 } });
     expect(same(shown(), boxed(WIDTH, HEIGHT, [2, 3, 6, 8]))).toBe(true);
-    expect(region.told()).toBe("8.3 % of the photo");
+    expect(region.told()).toBe("8.3% of the photo");
     session.change({ target: told(dot(4, 4), 1) });
     expect(same(shown(), dot(4, 4))).toBe(true);
     session.change({ target: told(boxed(5, 3, [0, 0, 1, 5]), 1) });

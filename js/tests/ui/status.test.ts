@@ -35,11 +35,11 @@ describe("the status line", () => {
   it("follows the picture, rounded down, and explains itself", () => {
     session.map.set(frame({ settled: 0.42 }));
     expect(settled.hidden).toBe(false);
-    expect(settled.textContent).toBe("settled 42 %");
+    expect(settled.textContent).toBe("Settled 42%");
     session.map.set(frame({ settled: 0.9999 }));
-    expect(settled.textContent).toBe("settled 99 %");
+    expect(settled.textContent).toBe("Settled 99%");
     session.map.set(frame({ settled: 1 }));
-    expect(settled.textContent).toBe("settled 100 %");
+    expect(settled.textContent).toBe("Settled 100%");
     expect(settled.title).toContain("correlation");
   });
 
@@ -47,13 +47,13 @@ describe("the status line", () => {
     session.map.set(frame({ settled: 0.97 }));
     session.change({ status: "idle", _result_info: { seconds: 1.5 } });
     expect(line.querySelector(".xai-status-text")?.textContent).toBe("Done in 1.5 s");
-    expect(settled.textContent).toBe("settled 97 %");
+    expect(settled.textContent).toBe("Settled 97%");
   });
 
   it("is read out with the rest", () => {
     session.map.set(frame({ settled: 0.97 }));
     session.change({ status: "idle", _result_info: { seconds: 1.5 } });
     vi.runAllTimers();
-    expect(line.querySelector("[role=status]")?.textContent).toBe("Done in 1.5 s, settled 97 %");
+    expect(line.querySelector("[role=status]")?.textContent).toBe("Done in 1.5 s. Settled 97%");
   });
 });

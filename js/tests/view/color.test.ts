@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
+import { short } from "../../src/ui/scale.ts";
 import { colored, fitting, isDiverging } from "../../src/view/color.ts";
-import { short } from "../../src/view/legend.ts";
 
 /** Row i is (i, 255 - i, 7): the color tells the row. */
 const table = Uint8Array.from({ length: 768 }, (_, i) => {
@@ -64,8 +64,8 @@ describe("numbers of the legend", () => {
   it("have three digits", () => {
     expect(short(0)).toBe("0");
     expect(short(0.123456)).toBe("0.123");
-    expect(short(-12.345)).toBe("-12.3");
-    expect(short(45678)).toBe("45.7K");
-    expect(short(0.00012345)).toBe("1.2e-4");
+    expect(short(-12.345)).toBe("−12.3");
+    expect(short(45678)).toBe("45700");
+    expect(short(0.00012345)).toBe("1.2e−4");
   });
 });

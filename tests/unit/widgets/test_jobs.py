@@ -85,7 +85,7 @@ def test_cancel_keeps_the_last_result(
     widget.wait(PATIENCE)
     assert (widget.status, widget.error) == ("idle", "")
     assert widget.result is first
-    assert page.custom("progress")[-1]["text"] == "cancelled at 2 of 50"
+    assert page.custom("progress")[-1]["text"] == "Canceled at 2 of 50"
     page.send(widget, {"kind": "action", "name": "retry"})
     widget.wait(PATIENCE)
     assert widget.result.params["samples"] == 50
@@ -122,6 +122,7 @@ def test_error_then_recovery(
     kind: Any,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level(logging.INFO, "xaiwidgets")
     widget = made(kind(model, photo))
     widget.wait(PATIENCE)
     first = widget.result
@@ -135,6 +136,7 @@ def test_error_then_recovery(
     assert "in the middle" in widget.error
     assert "Traceback" in widget._error_details
     assert "in the middle" in caplog.text
+    assert all(record.levelno < logging.WARNING for record in caplog.records)
     assert widget.result is first
     net.control.error = None
     page.send(widget, {"kind": "action", "name": "retry"})
