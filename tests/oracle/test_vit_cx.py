@@ -17,7 +17,7 @@ from tests.oracle.black_box import small_task
 from tests.toys import Functional, InPlace, noise, toy_model
 from xaiwidgets.explanation import estimates, make_task
 from xaiwidgets.methods.estimate import Task, last_of
-from xaiwidgets.methods.vit_cx import clustered, features, place_of_features
+from xaiwidgets.methods.vit_cx import Impacts, clustered, features, place_of_features
 from xaiwidgets.model import Model
 
 SIDE = 32
@@ -148,6 +148,21 @@ def test_masks_by_hand() -> None:
     # Bilinear enlarging is flat for half a cell at both ends: 2 of 8 pixels each.
     rising = torch.tensor([0, 0, 1 / 8, 3 / 8, 5 / 8, 7 / 8, 1, 1], dtype=torch.float64)
     torch.testing.assert_close(large, torch.stack([rising, 1 - rising]), rtol=0, atol=1e-12)
+
+
+def test_where_no_mask_lets_anything_through() -> None:
+    """One mask: its impact everywhere but at its lowest place, which is 0 only but for rounding."""
+    logits, clean = torch.tensor([[[3.0], [1.0]]]).double(), torch.tensor([5.0]).double()
+    for seed in range(40):
+        maps = torch.rand(1, 3, 5, generator=torch.Generator().manual_seed(seed)).double()
+        found = Impacts(clustered(maps, (8, 11), 0.1), (8, 11), logits, clean, 1)
+        value = found.attribution(lambda z: z[:, 0], "logit")
+        nothing = found.mask(0, 1)[0] < 1e-12
+        assert nothing.any()
+        assert not value[nothing].any()
+        torch.testing.assert_close(
+            value[~nothing], torch.full((88,), 7.0).double()[~nothing.ravel()]
+        )
 
 
 def test_what_has_no_features() -> None:

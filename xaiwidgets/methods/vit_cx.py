@@ -36,6 +36,7 @@ from xaiwidgets.methods.registry import method
 from xaiwidgets.methods.scores import ScoreKind, scored
 
 _AT_ONCE = 64
+_NOTHING = 1e-9
 
 
 @dataclass
@@ -201,8 +202,9 @@ class _Sums:
         self._cover += masks.sum(0)
 
     def map(self) -> Tensor:
-        # What no mask covers was never asked about.
-        return torch.where(self._cover > 0, self._impacts / self._cover.clamp_min(1e-300), 0.0)
+        # What no mask covers was never asked about; a mask's lowest place is 0 but for rounding.
+        covered = self._cover > _NOTHING
+        return torch.where(covered, self._impacts / self._cover.where(covered, 1), 0.0)
 
 
 def clustered(maps: Tensor, frame: tuple[int, int], distance: float) -> Tensor:

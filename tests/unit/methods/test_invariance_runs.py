@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import gc
+import itertools
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -205,7 +206,7 @@ def test_cancel_at_any_estimate(method: str, params: dict[str, Any]) -> None:
     expected = {estimate.done: estimate.value for estimate in whole}
     for stop in range(1, len(whole) + 1):
         steps = run(model, method, params)
-        found = [next(steps) for _ in range(stop)][-1]
+        found = list(itertools.islice(steps, stop))[-1]
         _nothing_is_left_on(model)
         steps.close()  # type: ignore[attr-defined]
         _nothing_is_left_on(model)
