@@ -11,7 +11,7 @@ import pytest
 from nbclient import NotebookClient
 
 import xaiwidgets as xai
-from xaiwidgets.widgets.running import RunningWidget
+from xaiwidgets.widgets.base import PanelWidget
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
@@ -44,7 +44,7 @@ def _widgets(notebook: Any) -> set[type[Any]]:
     """The widget classes that a notebook makes."""
     code = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
     found = {getattr(xai, name) for name in re.findall(r"xai\.([A-Z]\w+)\(", code)}
-    return {each for each in found if issubclass(each, RunningWidget)}
+    return {each for each in found if issubclass(each, PanelWidget)}
 
 
 def test_there_are_some() -> None:

@@ -31,6 +31,9 @@ class PanelWidget(RunningWidget):
     _esm = front_end.script()
     _css = front_end.styles()
 
+    _kind_name: ClassVar[str] = ""
+    """The kind of panel that the page makes of it."""
+
     _id = t.Unicode("").tag(sync=True)
     _kind = t.Unicode("").tag(sync=True)
     _title = t.Unicode("").tag(sync=True)
@@ -39,8 +42,9 @@ class PanelWidget(RunningWidget):
     _result = t.Bytes(b"").tag(sync=True)
     _result_info = t.Dict().tag(sync=True)
 
-    def __init__(self, kind: str, **traits: Any) -> None:
-        super().__init__(_id=uuid.uuid4().hex, _kind=kind, _colormaps=colormaps.tables(), **traits)
+    def __init__(self, **traits: Any) -> None:
+        tables = colormaps.tables()
+        super().__init__(_id=uuid.uuid4().hex, _kind=self._kind_name, _colormaps=tables, **traits)
 
     def _still(self) -> bytes:
         """The result as a PNG."""
@@ -71,7 +75,6 @@ class ExplanationWidget(PanelWidget):
         error: what went wrong, in short.
     """
 
-    _kind_name: ClassVar[str] = ""
     _parameters: ClassVar[dict[str, Parameter]] = {}
     """Parameters a change of which asks for a new result."""
     _local: ClassVar[dict[str, Parameter]] = {}
@@ -126,7 +129,6 @@ class ExplanationWidget(PanelWidget):
         checked = check_all(type(self).__name__, known, given)
         begin = self._begin(image, checked)
         super().__init__(
-            self._kind_name,
             _params=[plain(parameter.to_dict()) for parameter in self._parameters.values()],
             **checked,
             **begin,

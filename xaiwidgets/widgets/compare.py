@@ -67,6 +67,7 @@ class Compare(PanelWidget):
     """
 
     _esm = front_end.script("compare")
+    _kind_name = "compare"
 
     columns = t.Enum(AXES, "method").tag(sync=True)
     scale = t.Enum(("own", "method", "all"), "own").tag(sync=True)
@@ -107,7 +108,6 @@ class Compare(PanelWidget):
         self._stream.attach(self._ended)
         axes = {axis: [item.title for item in items] for axis, items in self._plan.axes.items()}
         super().__init__(
-            "compare",
             columns=self._best_columns() if columns is None else columns,
             scale=scale,
             _axes=axes,

@@ -85,7 +85,7 @@ def test_cancel_keeps_the_last_result(
     widget.wait(PATIENCE)
     assert (widget.status, widget.error) == ("idle", "")
     assert widget.result is first
-    assert page.custom("progress")[-1]["text"] == "Canceled at 2 of 50"
+    assert page.custom("progress")[-1]["text"] == "Canceled at 1 of 50"
     page.send(widget, {"kind": "action", "name": "retry"})
     widget.wait(PATIENCE)
     assert widget.result.params["samples"] == 50
