@@ -291,7 +291,7 @@ describe("cursor", () => {
     expect(cursor.get()?.x).toBeCloseTo(1.5, 1);
     expect(cursor.get()?.y).toBeCloseTo(1.5, 1);
     await painted();
-    expect(told(stage)).toBe("x 1, y 1: 0.123");
+    expect(told(stage)).toBe("0.123 at x 1, y 1");
     mouse(stage, "pointerleave", 2, 2);
     expect(cursor.get()).toBeNull();
   });
@@ -340,7 +340,7 @@ describe("around the picture", () => {
     view.update((state) => ({ ...state, sign: "signed" }));
     const stage = await make({ map: new Store<ScalarMap | null>(mapOf(2, -1.5, 0.5)) });
     const texts = [...stage.element.querySelectorAll(".xai-legend span")];
-    expect(texts.map((text) => text.textContent)).toEqual(["-1.5", "1.5"]);
+    expect(texts.map((text) => text.textContent)).toEqual(["against", "−1.5", "1.5", "for"]);
     const bar = stage.element.querySelector(".xai-legend-bar") as HTMLCanvasElement;
     expect(at(bar, 0, 0)).toEqual([1, 1, 255, 255]);
     expect(at(bar, 0.999, 0)).toEqual([255, 1, 1, 255]);
