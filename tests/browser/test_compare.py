@@ -67,7 +67,7 @@ def test_compare(lab: LabPage) -> None:
     assert traffic.comm == []
 
     # One scale for all colors.
-    ends = root.locator(".xai-cell[data-state=done] .xai-legend span:last-child")
+    ends = root.locator(".xai-cell[data-state=done] .xai-legend canvas + span")
     assert len(set(ends.all_text_contents())) == 4
     root.get_by_label("Color scale").select_option("all")
     page.lab.page.wait_for_function(

@@ -43,7 +43,7 @@ def test_cam_through_the_depth(lab: LabPage) -> None:
     depth = page.slider("Depth")
     expect(depth).to_have_attribute("aria-valuetext", "automatic")
     expect(page.root.locator(".xai-layer-told")).to_contain_text("7 × 7")
-    first = page.picture()
+    first = page.picture(-1)
     # Arrow keys step through the network; each step is another layer.
     depth.focus()
     now = page.root.locator(".xai-layer-now")
@@ -59,7 +59,7 @@ def test_cam_through_the_depth(lab: LabPage) -> None:
         assert told == names[-1] == page.get("w.result.params['layer']")
     assert len(set(names)) == 3
     # Not of each step: a convolution of 1 x 1 changes nothing for Grad-CAM.
-    page.expect_change(first)
+    page.expect_change(first, -1)
     # A hand that runs through all of it ends where it let go.
     high = int(depth.get_attribute("max") or 0)
     assert high > 30
@@ -84,7 +84,7 @@ def test_segments_by_hand(lab: LabPage) -> None:
     page = opened(lab, "xai.LIME(model, photo, samples=100, segments=20, segmentation='grid')")
     told = page.root.locator(".xai-side .xai-told").first
     expect(told).to_have_text(
-        re.compile(r"With 10 of \d+ segments: tiger cat [\d.]+% \(whole photo 39.5 %\)")
+        re.compile(r"With 10 of \d+ segments: tiger cat [\d.]+% \(whole photo 39.5%\)")
     )
     second = page.root.locator("canvas.xai-canvas").nth(1)
     text, before = told.inner_text(), page.picture(1)
@@ -97,7 +97,7 @@ def test_segments_by_hand(lab: LabPage) -> None:
     expect(told).to_have_text(text)
     # With everything on it is the photo that the network saw.
     page.root.get_by_role("button", name="All on").click()
-    expect(told).to_have_text(re.compile("tiger cat 39.5 % "))
+    expect(told).to_have_text(re.compile("tiger cat 39.5% "))
     # Another number of features asks the network nothing about samples again.
     page.drag("Features", [3.0])
     page.wait()
@@ -138,21 +138,23 @@ def test_mask_forms(lab: LabPage) -> None:
     expect(chart).to_contain_text("score through the mask")
     points = chart.locator("polyline").first.get_attribute("points") or ""
     assert len(points.split()) == 12
-    expect(page.root.locator(".xai-facts")).to_contain_text("area penalty")
+    expect(page.root.locator(".xai-facts")).to_contain_text("Distance from the area")
     check_looks(page, "extremal")
 
 
 def test_rectgrad_percentile(lab: LabPage) -> None:
     page = opened(lab, "xai.RectGrad(model, photo)")
-    expect(page.root.locator(".xai-facts")).to_contain_text("acted on relu633")
-    seen = {page.picture()}
+    expect(page.root.locator(".xai-facts")).to_contain_text(
+        "Operations under the rule33 (33 relu6)"
+    )
+    seen = {page.picture(-1)}
     for q in (60.0, 90.0, 0.0):
-        before = page.picture()
+        before = page.picture(-1)
         page.drag("Percentile", [q])
-        page.expect_change(before)
+        page.expect_change(before, -1)
         page.wait()
         assert page.get("w.result.params['q']") == q
-        seen.add(page.picture())
+        seen.add(page.picture(-1))
     assert len(seen) == 4
     check_looks(page, "rectgrad")
 

@@ -51,21 +51,26 @@ const FACTS: Record<string, Fact> = {
 export function facts({ session, signal }: Context): HTMLElement {
   const element = h("dl", { class: "xai-facts", "aria-label": "What the run says of itself" });
   session.map.watch((map) => {
-    const told = Object.entries(map?.diagnostics ?? {}).filter(([name]) => !HIDDEN.test(name));
+    const all = map?.diagnostics ?? {};
+    const told = Object.entries(all).filter(([name]) => !HIDDEN.test(name));
     element.replaceChildren(
       ...told.map(([name, value]) => {
         const [label, help, format = short] = FACTS[name] ?? [plain(name)];
-        return h(
-          "div",
-          { title: help },
-          h("dt", {}, label),
-          h("dd", {}, format(value ?? Number.NaN)),
-        );
+        const text = format(value ?? Number.NaN) + parts(all, `${name}_`);
+        return h("div", { title: help }, h("dt", {}, label), h("dd", {}, text));
       }),
     );
     element.hidden = told.length === 0;
   }, signal);
   return element;
+}
+
+/** What operations a rule acted on: " (20 relu, 13 relu6)". */
+function parts(all: Record<string, number | null>, start: string): string {
+  if (start !== "acted_on_") return "";
+  const found = Object.entries(all).filter(([name]) => name.startsWith(start));
+  const texts = found.map(([name, count]) => `${count} ${name.slice(start.length)}`);
+  return texts.length ? ` (${texts.join(", ")})` : "";
 }
 
 /** `layers_z_plus`: "Layers under z plus". */

@@ -90,7 +90,7 @@ export function swipe(options: SwipeOptions, signal: AbortSignal): Swipe {
   position.watch((share) => {
     const rounded = Math.round(100 * share);
     handle.setAttribute("aria-valuenow", String(rounded));
-    handle.setAttribute("aria-valuetext", `start image on the left ${rounded} %`);
+    handle.setAttribute("aria-valuetext", `start image on the left ${rounded}%`);
     stage?.repaint();
     place();
   }, signal);

@@ -105,7 +105,7 @@ describe("facts", () => {
       ["Exact", "no"],
       ["Layers under z plus", "49"],
       ["Bad", "–"],
-      ["Operations under the rule", "33"],
+      ["Operations under the rule", "33 (33 relu6)"],
     ]);
     expect(element.hidden).toBe(false);
   });
