@@ -19,6 +19,10 @@ CALLS = {
     "smoothgrad": "xai.SmoothGrad(model, photo, samples=48)",
     "occlusion": "xai.Occlusion(model, photo, patch_size=48, stride=16)",
     "deep_dream": "xai.DeepDream(model, photo, iterations=40, size=384)",
+    "lime": "xai.LIME(model, photo, samples=500, features=8)",
+    "compare": (
+        "xai.Compare(model, photo, ['grad_cam', 'lrp', 'integrated_gradients'], [None, 'lynx'])"
+    ),
 }
 WIDTH = 1000
 BYTES = 250_000
