@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from xaiwidgets.engine.logits import check_finite
+from xaiwidgets.images import visible
 from xaiwidgets.inside.deep_dream import check_seed
 from xaiwidgets.methods import registry
 from xaiwidgets.methods.estimate import Estimate, Task, last_of
@@ -80,7 +81,7 @@ class Explanation:
             raise ValueError(f"clip must be a percentile from 50 to 100, not {clip!r}.")
         figure = Figure(figsize=(9, 4), layout="constrained")
         left, right = figure.subplots(1, 2)
-        photo = np.moveaxis(self.pixels, 0, -1)
+        photo = visible(torch.from_numpy(self.pixels)).movedim(0, -1).numpy()
         left.imshow(photo.squeeze(), cmap="gray" if photo.shape[-1] == 1 else None, vmin=0, vmax=1)
         left.set_title(f"{self.category} ({self.score:.2f})")
         limit = float(np.percentile(np.abs(self.heatmap), clip)) or 1.0
@@ -121,6 +122,7 @@ def heatmap(attribution: NDArray[np.float32]) -> NDArray[np.float32]:
     return attribution if attribution.ndim == 2 else attribution.sum(0, dtype=np.float32)
 
 
+@torch.inference_mode(False)
 def make_task(
     model: Model,
     image: Any,
@@ -144,6 +146,8 @@ def make_task(
             "Wrap a network with xai.Model(net), or take one from xai.load()."
         )
     seed = check_seed(seed)
+    if isinstance(image, Tensor) and image.is_inference():
+        image = image.clone()  # autograd takes none that was made in inference mode
     prepared = image if isinstance(image, Prepared) else model.prepare(image)
     precise = model if precision is None else model.precise(precision)
     exact = precise.precision == "exact"
@@ -192,7 +196,13 @@ def estimates(task: Task, method: str, params: dict[str, Any]) -> Iterator[Estim
     checked = check_all(spec.name, spec.parameters, params)
     spec.check_target(task.score.kind)
     steps = _finite(spec.function(task, **checked), spec.title)
-    return with_error(task, steps, spec.uses_gradients)
+    return _outside_inference(with_error(task, steps, spec.uses_gradients))
+
+
+@torch.inference_mode(False)
+def _outside_inference(steps: Iterator[Estimate]) -> Iterator[Estimate]:
+    """The same steps where gradients exist, whatever mode the caller is in between them."""
+    yield from steps
 
 
 def _finite(steps: Iterator[Estimate], title: str) -> Iterator[Estimate]:

@@ -57,7 +57,7 @@ class Goal:
         try:
             hash(self.target)
         except TypeError:
-            return _ById(self.target)
+            return ById(self.target)
         return (self.kind, self.target)
 
 
@@ -184,13 +184,13 @@ class FunctionGoal(OutputGoal):
 
 
 @dataclass(frozen=True, eq=False)
-class _ById:
-    """Equal to itself alone: of a callable that cannot be hashed."""
+class ById:
+    """Equal for the same object alone, which it keeps alive so that its identity stays its own."""
 
     value: Any
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _ById) and self.value is other.value
+        return isinstance(other, ById) and self.value is other.value
 
     def __hash__(self) -> int:
         return id(self.value)

@@ -11,6 +11,7 @@ import numpy as np
 import PIL
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
+from torch import Tensor
 
 _MOST_PIXELS = 150_000_000
 _MOST_ASPECT = 100
@@ -51,9 +52,9 @@ def fit(
 ) -> NDArray[np.float32]:
     """The frame `(C, H, W)` in 0..1 that is cut out of an image.
 
-    The shorter side is scaled to `resize`, and the center is cropped, as torchvision does it. A
-    float array or tensor that has the frame's size already is taken as it is, without rounding to
-    8 bits.
+    The shorter side is scaled to `resize`, or to more where the frame would reach beyond the
+    image, and the center is cropped, as torchvision does it. A float array or tensor that has the
+    frame's size already is taken as it is, without rounding to 8 bits.
 
     Args:
         image: see `read_image`.
@@ -79,10 +80,28 @@ def fit(
             f"The image has {photo.width} x {photo.height} pixels: too long and thin. One side "
             f"may be {_MOST_ASPECT} times the other; crop it first."
         )
-    photo = transforms.resize(photo, [resize], InterpolationMode(interpolation))
+    # Cropped where it ends, the photo would have black bars, and be explained by them.
+    height, width = (
+        -(-side * min(photo.size) // edge)
+        for side, edge in zip(size, (photo.height, photo.width), strict=True)
+    )
+    short = max(resize, height, width)
+    photo = transforms.resize(photo, [short], InterpolationMode(interpolation))
     photo = transforms.center_crop(photo, list(size))
     array = np.asarray(photo, dtype=np.float32) / np.float32(255)
     return array[None] if array.ndim == 2 else np.ascontiguousarray(array.transpose(2, 0, 1))
+
+
+def visible(pixels: Tensor) -> Tensor:
+    """Pixels `(C, H, W)` as a person can see them: with other channels than 1 or 3, their mean.
+
+    Such an input may have any values; they are scaled to 0..1 where they lie outside.
+    """
+    if len(pixels) in (1, 3):
+        return pixels
+    gray = pixels.mean(0, keepdim=True)
+    low, high = float(gray.min()), float(gray.max())
+    return gray if 0 <= low and high <= 1 else (gray - low) / max(high - low, 1e-12)
 
 
 def as_array(image: Any) -> NDArray[Any]:

@@ -288,7 +288,7 @@ class Model:
     def output(self, x: Tensor, *, exact: bool | None = None) -> Any:
         """What the network itself returns; arguments and errors as for `logits`."""
         net = self.net if self._as_written(exact) else self.fast
-        laid = self._copies.laid(x)
+        laid = self.laid(x)
         try:
             with self.running(), rounding(self.precision, self.device):
                 return self._widened(net(laid))
@@ -296,6 +296,10 @@ class Model:
             if is_out_of_memory(error):
                 raise
             raise network_error(self.name, error, x) from error
+
+    def laid(self, x: Tensor) -> Tensor:
+        """Inputs as the network takes them: a copy where it would write into them."""
+        return self._copies.laid(x)
 
     def predict(self, image: Any, k: int = 5) -> list[Prediction]:
         """The `k` most probable classes of a photo, the most probable first."""

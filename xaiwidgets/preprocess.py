@@ -199,6 +199,11 @@ def _preset(given: Mapping[str, Any], known: int | None) -> Preprocess:
             f"resize, the shorter side before cropping, must be a whole number of pixels from 1 "
             f"to {_MOST_SIDE}, not {resize!r}."
         )
+    if resize < min(size):
+        raise ValueError(
+            f"resize={resize} is less than the frame of {size[0]} x {size[1]} pixels that is cut "
+            f"out afterwards. State a resize of at least {min(size)}, or a smaller size."
+        )
 
     def to_input(image: Any) -> Tensor:
         pixels = torch.from_numpy(fit(image, size, resize, interpolation, channels))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import numpy as np
 import torch
+import torchvision
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torchvision.models.googlenet import BasicConv2d
@@ -27,8 +29,6 @@ def raw(name: str, dtype: torch.dtype = torch.float32) -> nn.Module:
     if kind == "efficientnet_lite0":
         net = plain_lite0()
     else:
-        import torchvision
-
         torch.manual_seed(0)
         options = {"aux_logits": False, "init_weights": False} if kind == "googlenet" else {}
         net = torchvision.models.get_model(kind, weights=None, **options)
@@ -43,7 +43,7 @@ def raw(name: str, dtype: torch.dtype = torch.float32) -> nn.Module:
     if name != kind:
         _smooth(net)
     if kind != "efficientnet_lite0":
-        _settle_norms(net)
+        settle_norms(net)
     return net.to(dtype).eval()
 
 
@@ -71,7 +71,7 @@ def _smooth(module: nn.Module) -> None:
         module.bn = nn.Sequential(module.bn, nn.Softplus())
 
 
-def _settle_norms(net: nn.Module) -> None:
+def settle_norms(net: nn.Module) -> None:
     """Give every normalization the statistics of some noise, and weights that are not one."""
     for module in net.modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -79,7 +79,18 @@ def _settle_norms(net: nn.Module) -> None:
             nn.init.uniform_(module.bias, -0.2, 0.2)
     net.train()
     with torch.no_grad():
-        net(torch.randn(4, 3, 224, 224))
+        net(torch.randn(4, 3, 224, 224, dtype=next(net.parameters()).dtype))
+
+
+def settled(name: str, **options: Any) -> nn.Module:
+    """A network of torchvision in float64, random, with normalizations that do something."""
+    torch.manual_seed(3)
+    if name == "googlenet":
+        options |= {"aux_logits": False, "init_weights": False}
+    net: nn.Module = torchvision.models.get_model(name, weights=None, **options).double()
+    if any(isinstance(module, nn.BatchNorm2d) for module in net.modules()):
+        settle_norms(net)
+    return net.eval()
 
 
 @functools.cache

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
 
 import captum.attr
 import pytest
 import torch
-import torchvision
 from torch import Tensor, nn
 
-from tests.oracle.nets import _settle_norms, distance
+from tests.oracle.nets import distance, settled
 from xaiwidgets.explanation import estimates, make_task
 from xaiwidgets.methods.estimate import Estimate, Task, last_of
 from xaiwidgets.model import Model
@@ -21,24 +19,14 @@ SIDES = {"alexnet": 96, "swin_t": 64}
 
 @functools.cache
 def net(name: str, averaging: bool = False) -> nn.Module:
-    torch.manual_seed(3)
-    options: dict[str, Any] = {"weights": None, "num_classes": 10}
-    if name == "googlenet":
-        options |= {"aux_logits": False, "init_weights": False}
-    found: nn.Module = torchvision.models.get_model(name, **options).double()
-    if any(isinstance(module, nn.BatchNorm2d) for module in found.modules()):
-        torch.set_default_dtype(torch.float64)
-        try:
-            _settle_norms(found)
-        finally:
-            torch.set_default_dtype(torch.float32)
+    found = settled(name, num_classes=10)
     for module in found.modules():
         if isinstance(module, nn.ReLU):
             # Captum's hooks cannot see what is overwritten.
             module.inplace = False
     if averaging:
         _average(found)
-    return found.eval()
+    return found
 
 
 def _average(module: nn.Module) -> None:

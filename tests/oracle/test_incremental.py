@@ -9,7 +9,7 @@ import torch
 import xaiwidgets as xai
 from tests.oracle.nets import model, photo
 from xaiwidgets.engine.incremental import Incremental
-from xaiwidgets.engine.patches import Ways
+from xaiwidgets.engine.patches import Newest
 
 # The least gain in multiply-adds that is planned for a patch of 16 pixels.
 NETS = {
@@ -69,7 +69,7 @@ def test_vision_transformer_goes_the_plain_way() -> None:
     net = model("vit_b_16")
     found = xai.explain(net, photo(), "occlusion", patch_size=64, stride=64, progress=False)
     assert found.diagnostics["incremental"] == 0
-    ways = net.once(("patches", False, (1, 3, 224, 224)), Ways)
+    ways = net.once(("patches", False), Newest).of((1, 3, 224, 224))
     assert ways.traced
     assert ways.incremental is None
 

@@ -17,7 +17,7 @@ from torch.overrides import TorchFunctionMode
 from zennit.canonizers import SequentialMergeBatchNorm
 from zennit.torchvision import ResNetCanonizer
 
-from tests.oracle.nets import _settle_norms, distance
+from tests.oracle.nets import distance, settled
 from xaiwidgets.explanation import estimates, make_task
 from xaiwidgets.methods.estimate import Task, last_of
 from xaiwidgets.model import Model
@@ -29,22 +29,12 @@ LOW, HIGH = -0.45 / 0.25, 0.55 / 0.25
 
 @functools.cache
 def net(name: str) -> nn.Module:
-    torch.manual_seed(3)
-    options: dict[str, Any] = {"weights": None, "num_classes": 10}
-    if name == "googlenet":
-        options |= {"aux_logits": False, "init_weights": False}
-    found: nn.Module = torchvision.models.get_model(name, **options).double()
-    if any(isinstance(module, nn.BatchNorm2d) for module in found.modules()):
-        torch.set_default_dtype(torch.float64)
-        try:
-            _settle_norms(found)
-        finally:
-            torch.set_default_dtype(torch.float32)
+    found = settled(name, num_classes=10)
     for module in found.modules():
         if isinstance(module, nn.BatchNorm2d):
             # What zennit leaves of a normalization that it merged still divides by sqrt(1 + eps).
             module.eps = 0.0
-    return found.eval()
+    return found
 
 
 def task(given: nn.Module, side: int = SIDE) -> Task:

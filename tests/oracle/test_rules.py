@@ -8,11 +8,10 @@ from typing import Any
 import captum.attr
 import pytest
 import torch
-import torchvision
 from torch import Tensor, nn
 
 from tests.oracle import pooling
-from tests.oracle.nets import _settle_norms, distance, plain_lite0
+from tests.oracle.nets import distance, plain_lite0, settled
 from xaiwidgets.explanation import estimates, make_task
 from xaiwidgets.methods.estimate import Task, last_of
 from xaiwidgets.model import Model
@@ -26,16 +25,7 @@ def net(name: str) -> nn.Module:
     """In float64, with normalizations that do something."""
     if name == "efficientnet_lite0":
         return plain_lite0().double()
-    torch.manual_seed(3)
-    options = {"aux_logits": False, "init_weights": False} if name == "googlenet" else {}
-    found = torchvision.models.get_model(name, weights=None, **options).double()
-    if any(isinstance(module, nn.BatchNorm2d) for module in found.modules()):
-        torch.set_default_dtype(torch.float64)
-        try:
-            _settle_norms(found)
-        finally:
-            torch.set_default_dtype(torch.float32)
-    return found.eval()
+    return settled(name)
 
 
 @functools.cache

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import xaiwidgets as xai
-from tests.oracle.nets import _settle_norms
+from tests.oracle.nets import settle_norms
 from xaiwidgets.explanation import estimates, make_task
 from xaiwidgets.methods.baselines import blank
 from xaiwidgets.methods.cams import place_of
@@ -47,7 +47,7 @@ def net_of(name: str) -> nn.Module:
         net = torchvision.models.segmentation.fcn_resnet50(
             weights=None, weights_backbone=None, num_classes=7
         )
-    _settle_norms(net)
+    settle_norms(net)
     return net.double().eval()
 
 

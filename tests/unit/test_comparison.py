@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from typing import Any
 
 import numpy as np
@@ -193,6 +195,22 @@ def test_passes_are_freed() -> None:
     assert not any(shared._passes or shared._pulled or shared._kept for shared in kept)
 
 
+def test_models_that_read_the_output_are_freed() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 5, 1))
+    targets = [1, (2, 3), xai.Region((2, 2, 9, 9), 1), lambda output: output[:, 0].mean((1, 2))]
+    plan = make_plan(toy_model(net), noise(), "saliency", targets)
+    runner = Runner(plan)
+    first, *_, last = plan.cells
+    scores = {cell: runner.task(cell).logits for cell in plan.cells}
+    kept, freed = runner.task(first), weakref.ref(runner.task(last).model)
+    runner.free()
+    gc.collect()
+    assert runner.task(first) is kept
+    assert freed() is None
+    for cell, logits in scores.items():
+        assert torch.equal(runner.task(cell).logits, logits)
+
+
 def test_labels_and_lookup() -> None:
     one, other = toy_model(InPlace(), name="toy"), toy_model(Functional(), name="toy")
     found = xai.compare(
@@ -223,10 +241,25 @@ def test_refusals_stand_beside_the_others() -> None:
     assert [key.method for key in found] == ["saliency"]
     ((key, error),) = found.errors.items()
     assert "CAM needs" in error
-    with pytest.raises(KeyError, match="refused: CAM needs"):
+    with pytest.raises(KeyError, match="has no map: CAM needs"):
         found[key]
     with pytest.raises(ValueError, match="CAM needs"):
         xai.compare(model, noise(), ("cam", {"layer": "first"}), 0)
+
+
+def test_failures_stand_beside_the_others() -> None:
+    class One(InPlace):
+        def forward(self, x: Tensor) -> Tensor:
+            if len(x) > 1:
+                raise ZeroDivisionError("for one image alone")
+            return super().forward(x)
+
+    model = toy_model(One())
+    found = xai.compare(model, noise(), ["saliency", ("smoothgrad", {"samples": 20})], 0)
+    assert [key.method for key in found] == ["saliency"]
+    assert list(found.errors.values()) == ["ZeroDivisionError: for one image alone"]
+    with pytest.raises(ZeroDivisionError, match="one image alone"):
+        xai.compare(model, noise(), ("smoothgrad", {"samples": 20}), 0)
 
 
 def _model() -> Model:

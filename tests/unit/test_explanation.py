@@ -65,6 +65,56 @@ def test_explaining_ends_where_explain_does(model: Model, photo: Image.Image) ->
     assert np.array_equal(steps[-1].value.numpy(), whole.attribution)
 
 
+@pytest.mark.parametrize("method", ["saliency", "grad_cam", "lrp", "smoothgrad", "guided_backprop"])
+def test_in_inference_mode(model: Model, photo: Image.Image, method: str) -> None:
+    expected = xai.explain(model, photo, method, seed=1).heatmap
+    with torch.inference_mode():
+        found = xai.explain(model, photo, method, seed=1).heatmap
+        (together,) = xai.compare(model, photo, method, seed=1).values()
+        steps = xai.explaining(model, photo, method, seed=1)
+        for _ in steps:
+            # The caller's mode is the caller's, also between two steps.
+            assert torch.is_inference_mode_enabled()
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-7)
+    np.testing.assert_allclose(together.heatmap, expected, rtol=1e-4, atol=1e-7)
+
+
+def test_photo_made_in_inference_mode(model: Model) -> None:
+    fed = Model(model.net, "identity", device="cpu")
+    with torch.inference_mode():
+        x = torch.rand(3, 16, 16)
+        assert xai.explain(fed, x, "integrated_gradients", steps=3).heatmap.any()
+    assert xai.explain(fed, x, "saliency").heatmap.any()
+
+
+def test_network_for_one_image_only(photo: Image.Image) -> None:
+    class One(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.head = nn.Linear(3 * 16 * 16, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.head(x.reshape(1, -1))
+
+    model = Model(One(), {"size": 16}, device="cpu")
+    assert xai.explain(model, photo, "saliency").heatmap.any()
+    with pytest.raises(RuntimeError, match=r"2 images at once.*x\.flatten\(1\)"):
+        xai.explain(model, photo, "smoothgrad")
+
+
+@pytest.mark.parametrize("channels", [2, 6])
+def test_plot_of_other_channels_than_photos_have(channels: int, tmp_path: Path) -> None:
+    net = nn.Sequential(nn.Conv2d(channels, 3, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    model = Model(net, "identity", device="cpu")
+    found = xai.explain(model, torch.randn(channels, 12, 12), "saliency")
+    assert found.attribution.shape == (channels, 12, 12)
+    assert found.save(tmp_path / "map.png").stat().st_size > 0
+    widget = xai.Saliency(model, torch.randn(channels, 12, 12))
+    widget.wait(60)
+    assert widget._photo.startswith(b"\x89PNG")
+    widget.close()
+
+
 def test_explaining_checks_at_the_call(model: Model, photo: Image.Image) -> None:
     assert not inspect.isgeneratorfunction(xai.explaining)
     with pytest.raises(ValueError, match="samples must be"):

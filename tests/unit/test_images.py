@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from xaiwidgets.images import as_array, fit, read_image
+from xaiwidgets.images import as_array, fit, read_image, visible
 
 RNG = np.random.default_rng(0)
 PIXELS = RNG.integers(0, 256, (6, 9, 3), dtype=np.uint8)
@@ -164,6 +164,24 @@ def test_tiny_and_huge() -> None:
     assert np.array_equal(tiny[:, 3, 3], [1, 0, 0])
     huge = fit(Image.new("L", (8000, 8000), 255), (8, 8), 8, "bilinear", 3)
     assert np.array_equal(huge, np.ones((3, 8, 8)))
+
+
+@pytest.mark.parametrize("size", [(64, 128), (128, 64), (64, 64), (65, 127)])
+@pytest.mark.parametrize("photo", [(50, 50), (90, 40), (33, 200)])
+def test_no_frame_has_bars_beside_the_photo(size: tuple[int, int], photo: tuple[int, int]) -> None:
+    found = fit(Image.new("RGB", photo, "white"), size, 73, "bilinear", 3)
+    assert found.shape == (3, *size)
+    assert found.min() == 1
+
+
+def test_visible_are_one_or_three_channels() -> None:
+    for channels in (1, 3):
+        pixels = torch.rand(channels, 4, 5) - 1
+        assert visible(pixels) is pixels
+    inside = torch.rand(6, 4, 5)
+    torch.testing.assert_close(visible(inside), inside.mean(0, keepdim=True))
+    gray = visible(8 * inside - 3)
+    assert (gray.shape, float(gray.min()), float(gray.max())) == ((1, 4, 5), 0, 1)
 
 
 def test_floats_of_the_frames_size_are_not_rounded() -> None:

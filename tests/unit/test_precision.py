@@ -28,7 +28,7 @@ from tests.toys import (
 from xaiwidgets.engine import precision as engine
 from xaiwidgets.engine.gradients import gradient
 from xaiwidgets.engine.passes import Pass
-from xaiwidgets.engine.patches import Ways
+from xaiwidgets.engine.patches import Newest
 from xaiwidgets.engine.precision import check_precision, tf32
 from xaiwidgets.explanation import make_task
 from xaiwidgets.methods.rounding import precision_error
@@ -416,7 +416,7 @@ def test_rounded_patches_are_never_replayed() -> None:
     for precision, replayed in (("tf32", False), ("bf16", False), ("fast", True)):
         xai.explain(model, noise(), "occlusion", patch_size=3, stride=2, precision=precision)
         kept = model.precise(precision)._kept.values()
-        (ways,) = [each for each in kept if isinstance(each, Ways)]
+        (ways,) = [each.ways for each in kept if isinstance(each, Newest)]
         assert (ways.traced, ways.incremental is not None) == (True, replayed)
 
 

@@ -236,6 +236,7 @@ def _raising(image: Image.Image) -> Tensor:
         ({"size": 2.5}, ValueError, r"not 2\.5"),
         ({"size": (3, 4, 5)}, ValueError, r"\(3, 4, 5\)"),
         ({"size": 10**6}, ValueError, "from 1 to 8192"),
+        ({"resize": 63, "size": 64}, ValueError, "resize=63 is less.*at least 64"),
         ({"resize": 0}, ValueError, "resize.*not 0"),
         ({"resize": "big"}, ValueError, "'big'"),
         ({"interpolation": "cubic"}, ValueError, r"bicubic.*'cubic'"),

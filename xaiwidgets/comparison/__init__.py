@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from xaiwidgets.comparison.plan import AXES, Key, Plan, make_plan
@@ -29,7 +30,7 @@ class Comparison(Mapping[Key, Explanation]):
 
     Attributes:
         explanations: those that there are.
-        errors: why a method refused, where it did.
+        errors: why there is none, where a method refused or failed.
         plan: what is compared.
     """
 
@@ -39,7 +40,7 @@ class Comparison(Mapping[Key, Explanation]):
 
     def __getitem__(self, key: Any) -> Explanation:
         if key in self.errors:
-            raise KeyError(f"{tuple(key)} was refused: {self.errors[key]}")
+            raise KeyError(f"{tuple(key)} has no map: {self.errors[key]}")
         return self.explanations[key]
 
     def __iter__(self) -> Iterator[Key]:
@@ -50,7 +51,7 @@ class Comparison(Mapping[Key, Explanation]):
 
     def __repr__(self) -> str:
         each = ", ".join(f"{axis}={[item.label for item in self.plan.axes[axis]]}" for axis in AXES)
-        refused = f", {len(self.errors)} refused" if self.errors else ""
+        refused = f", {len(self.errors)} without" if self.errors else ""
         return f"Comparison({len(self)} maps{refused}: {each})"
 
     def similarity(
@@ -77,6 +78,7 @@ class Comparison(Mapping[Key, Explanation]):
         return keys, similarity([self[key].heatmap for key in keys], measure)
 
 
+@torch.inference_mode(False)
 def compare(
     models: Any,
     images: Any,
@@ -104,16 +106,18 @@ def compare(
         progress: show a bar; `None` shows one when it takes longer than a second.
 
     Returns:
-        Explanations by `(method, target, image, model)`. What a method refused stands in `errors`.
+        Explanations by `(method, target, image, model)`. What failed or was refused stands in
+        `errors`.
 
     Raises:
-        ValueError: for a value that is not allowed, and where every explanation is refused.
+        ValueError: for a value that is not allowed.
         TypeError: for a value of the wrong type.
+        Exception: the first one, where no explanation could be made.
     """
     plan = make_plan(models, images, methods, targets)
     runner = Runner(plan, seed=seed, precision=precision)
     explanations: dict[Key, Explanation] = {}
-    errors: dict[Key, str] = {}
+    failures: dict[Key, Exception] = {}
     cells = plan.cells
 
     def run() -> Iterator[int]:
@@ -121,8 +125,9 @@ def compare(
             began = time.perf_counter()
             try:
                 last = last_of(runner.steps(cell))
-            except (ValueError, TypeError) as error:
-                errors[plan.key(cell)] = str(error)
+            except Exception as error:
+                # What is finished, and what another method gives, must not be lost by it.
+                failures[plan.key(cell)] = error
             else:
                 seconds = time.perf_counter() - began
                 explanations[plan.key(cell)] = runner.finished(cell, last, seconds)
@@ -134,5 +139,12 @@ def compare(
     finally:
         runner.free()
     if not explanations:
-        raise ValueError(next(iter(errors.values())))
+        raise next(iter(failures.values()))
+    errors = {key: _told(error) for key, error in failures.items()}
     return Comparison(explanations, errors, plan)
+
+
+def _told(error: Exception) -> str:
+    text = str(error)
+    known = text and isinstance(error, ValueError | TypeError | RuntimeError)
+    return text if known else f"{type(error).__name__}: {text}"

@@ -200,11 +200,15 @@ def _target_label(target: Any) -> str:
 
 def _told_apart(items: list[Item]) -> list[Item]:
     """The same items with labels and titles that occur once: "a", "a (2)"."""
+    given = {item.label for item in items}
     seen: dict[str, int] = {}
     apart = []
     for item in items:
-        seen[item.label] = seen.get(item.label, 0) + 1
-        number = seen[item.label]
+        number = seen.get(item.label, 0) + 1
+        # One may be called "a (2)" already.
+        while number > 1 and f"{item.label} ({number})" in given:
+            number += 1
+        seen[item.label] = number
         mark = f" ({number})" if number > 1 else ""
         apart.append(Item(item.label + mark, item.title + mark, item.value))
     return apart

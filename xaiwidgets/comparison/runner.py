@@ -98,11 +98,16 @@ class Runner:
         return finished(self.task(cell), chosen.spec.name, chosen.params, last, seconds)
 
     def free(self) -> None:
-        """Give up the passes."""
+        """Give up the passes, and models that read a target off their output.
+
+        What those have learned of a photo takes as much again for each; tasks are remade on demand.
+        """
         for shared in self._shared.values():
             if shared is not None:
                 shared.free()
         self._shared.clear()
+        kept = {asked: t for asked, t in self._tasks.items() if t.score.kind != "output"}
+        self._tasks = kept
 
     def _model(self, index: int) -> Model:
         model = self.plan.model(index)

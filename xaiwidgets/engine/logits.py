@@ -81,11 +81,18 @@ def check_finite(logits: Tensor) -> Tensor:
 def network_error(name: str, error: Exception, x: Tensor) -> RuntimeError:
     """What to raise when torch refused to run network `name` on the input `x`."""
     shape = ", ".join(map(str, x.shape))
+    advice = (
+        'If it takes another size or number of channels, say so: xai.Model(net, preprocess={"size":'
+        ' ..., "mean": [...], "std": [...]}).'
+    )
+    if len(x) > 1:
+        advice = (
+            f"It was given {len(x)} images at once; where its forward is written for one, as with "
+            "x.view(1, -1), write x.flatten(1)."
+        )
     return RuntimeError(
         f"The network ({name}) raised {type(error).__name__} for an input of shape ({shape}), "
-        f"{str(x.dtype).removeprefix('torch.')} on {x.device}: {error}. If it takes another size "
-        'or number of channels, say so: xai.Model(net, preprocess={"size": ..., "mean": [...], '
-        '"std": [...]}).'
+        f"{str(x.dtype).removeprefix('torch.')} on {x.device}: {error}. {advice}"
     )
 
 

@@ -11,10 +11,12 @@ One patch alone, such as the one under a cursor, is timed apart: a batch of one 
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -30,6 +32,8 @@ from xaiwidgets.engine.masking import masked_logits
 from xaiwidgets.engine.precision import REDUCED
 
 log = logging.getLogger("xaiwidgets")
+
+T = TypeVar("T")
 
 # Below that many times fewer multiply-adds there is nothing to gain. Measured gains are above the
 # planned ones on small networks, so that the time decides about all others: trying is no loss, as
@@ -110,6 +114,28 @@ class Ways:
                 log.info("Patches are evaluated the plain way, as %s.", reason)
         return self.incremental
 
+    def give_up(self, error: Exception) -> None:
+        """Go the plain way from now on, as the other one ended in `error`.
+
+        Where that is the network's own, it comes again the plain way.
+        """
+        self.incremental = None
+        if is_out_of_memory(error):
+            # It keeps activations of the whole photo, and first looks at a few images at once.
+            log.info("Patches are evaluated the plain way, as the other takes too much memory.")
+        else:
+            log.info("Patches are evaluated the plain way, as the other failed.", exc_info=error)
+
+    def tried(self, call: Callable[[], T]) -> T | None:
+        """What `call` gives, a part of the other way; `None`, and given up, where it fails."""
+        try:
+            return call()
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            self.give_up(error)
+            return None
+
     def promising(self, side: int, plan: Plans) -> bool:
         """Whether the other way is faster, or may be."""
         return plan.ratio >= _LEAST_RATIO and self.gains.get(side, plan.ratio) > 1
@@ -118,6 +144,29 @@ class Ways:
         """Note what a patch took the other way."""
         assert self.plain is not None
         self.gains[side] = self.plain / seconds
+
+
+class Newest:
+    """The ways for the size of input that was asked about last.
+
+    Those for every size there ever was would each keep activations of a whole photo. Whoever still
+    works with those for another size goes on with them.
+
+    Attributes:
+        ways: for that size.
+    """
+
+    def __init__(self) -> None:
+        self.ways = Ways()
+        self._shape: tuple[int, ...] = ()
+        self._lock = threading.Lock()
+
+    def of(self, shape: tuple[int, ...]) -> Ways:
+        """The ways for inputs `(1, C, H, W)`."""
+        with self._lock:
+            if shape != self._shape:
+                self._shape, self.ways = shape, Ways()
+            return self.ways
 
 
 @dataclass(frozen=True)
@@ -162,11 +211,7 @@ def patched_logits(
                 yield evaluated
                 done = evaluated.stop
         except Exception as error:
-            if not is_out_of_memory(error):
-                raise
-            # It keeps activations of the whole photo, and first looks at a few images at once.
-            log.info("Patches are evaluated the plain way, as the other takes too much memory.")
-            ways.incremental = None
+            ways.give_up(error)
     if done < len(patches.tops):
         yield from _plainly(model, x, patches, done, exact, 8)
 
@@ -203,17 +248,23 @@ def logits_at(
         (evaluated,) = _plainly(model, x, patches, 0, exact, 1)
         return evaluated.logits[0]
 
-    network = ways.trace(model, x, exact)
-    if network is None or network.anywhere(side).ratio < _LEAST_RATIO:
-        return plainly()
     plain, other = ways.alone[0], ways.alone[side]
     decided = min(plain.times, other.times) >= _TIMED
-    if decided and plain.least <= other.least:
+
+    def ready() -> tuple[Incremental, dict[int, Tensor]] | None:
+        network = ways.trace(model, x, exact)
+        if network is None or network.anywhere(side).ratio < _LEAST_RATIO:
+            return None
+        if decided and plain.least <= other.least:
+            return None
+        with torch.inference_mode():
+            clean = network.clean(network.anywhere(side), x)
+        return None if clean is None else (network, clean)
+
+    found = ways.tried(ready)
+    if found is None:
         return plainly()
-    with torch.inference_mode():
-        clean = network.clean(network.anywhere(side), x)
-    if clean is None:
-        return plainly()
+    network, clean = found
 
     def by_difference() -> Tensor:
         with torch.inference_mode():
@@ -223,9 +274,10 @@ def logits_at(
         return result.clone()
 
     if decided and side in network.checked:
-        return by_difference()
-    theirs, ours = plain.by(plainly), other.by(by_difference)
-    if _agree(ours, theirs):
+        alone = ways.tried(by_difference)
+        return plainly() if alone is None else alone
+    theirs, ours = plain.by(plainly), ways.tried(lambda: other.by(by_difference))
+    if ours is not None and _agree(ours, theirs):
         network.checked.add(side)
     else:
         ways.incremental = None
@@ -233,7 +285,7 @@ def logits_at(
 
 
 def _ways(model: Network, x: Tensor, exact: bool) -> Ways:
-    return model.once(("patches", exact, tuple(x.shape)), Ways)
+    return model.once(("patches", exact), Newest).of(tuple(x.shape))
 
 
 def _timed(ways: Ways, batches: Iterator[Evaluated]) -> Iterator[Evaluated]:

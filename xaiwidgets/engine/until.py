@@ -18,6 +18,9 @@ class Layered(Protocol):
     def layer(self, name: str) -> nn.Module:
         """One of its modules."""
 
+    def laid(self, x: Tensor) -> Tensor:
+        """The input as the network takes it: a copy where it would write into it."""
+
 
 class _Reached(BaseException):
     """Leaves the forward pass; no network's own ``except Exception`` catches it."""
@@ -50,7 +53,7 @@ def activation(model: Layered, x: Tensor, name: str) -> Tensor:
 
     handle = module.register_forward_hook(keep)
     try:
-        model.net(x)
+        model.net(model.laid(x))
     except _Reached:
         pass
     finally:

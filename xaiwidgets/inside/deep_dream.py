@@ -79,6 +79,7 @@ class Dream:
         return figure
 
 
+@torch.inference_mode(False)
 def deep_dream(
     model: Model,
     image: Any,

@@ -203,10 +203,27 @@ class ExplanationWidget(PanelWidget):
         if not self._quiet:
             self._ask()
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name != "image":
+            super().__setattr__(name, value)
+            return
+        # Before the lock, for which all widgets wait: this runs the network.
+        photo = self._read(value)
+        with self._lock:
+            with self._quietly():
+                self._adopt(photo, name_of(value))
+            self._put_image(value)
+
+    def _put_image(self, image: Any) -> None:
+        """Tell observers of a photo that is shown already."""
+        old, self._trait_values["image"] = self._trait_values.get("image"), image
+        self._notify_trait("image", old, image)
+
     def _take_image(self, image: Any) -> None:
         """Take a photo from Python; raise and keep the old one if it cannot be used."""
+        photo = self._read(image)
         with self._quietly():
-            self._adopt(self._read(image), name_of(image))
+            self._adopt(photo, name_of(image))
 
     def _take_message(self, kind: str, content: dict[str, Any], buffers: list[Any]) -> None:
         if kind != "photo":
@@ -238,8 +255,7 @@ class ExplanationWidget(PanelWidget):
             self._complain(str(error))
             return
         with self._quietly():
-            self._trait_values["image"] = image
-            self._notify_trait("image", None, image)
+            self._put_image(image)
 
 
 def name_of(image: Any) -> str:

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from xaiwidgets.images import visible
+
 
 def float32(values: Tensor | NDArray[Any]) -> bytes:
     """Little-endian float32, row by row."""
@@ -41,9 +43,9 @@ def int16(values: NDArray[Any]) -> tuple[bytes, float]:
 
 
 def picture(pixels: Tensor | NDArray[np.uint8]) -> Image.Image:
-    """Pixels `(C, H, W)` in 0..1, or uint8 `(H, W, 3)`, as an image."""
+    """Pixels `(C, H, W)` in 0..1, or uint8 `(H, W, 3)`, as an image; see `visible`."""
     if isinstance(pixels, Tensor):
-        scaled = pixels.detach().clamp(0, 1).mul(255).round().to(torch.uint8)
+        scaled = visible(pixels.detach()).clamp(0, 1).mul(255).round().to(torch.uint8)
         array = scaled.permute(1, 2, 0).cpu().numpy()
         return Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array)
     return Image.fromarray(pixels)

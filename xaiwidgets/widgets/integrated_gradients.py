@@ -51,13 +51,17 @@ class PathStep:
 
 @dataclass
 class Path:
-    """The steps of one run so far, and where it begins."""
+    """The steps of one run so far, and where it begins.
+
+    It has them beside the feed, which forgets them when another photo comes while the run ends.
+    """
 
     generation: int
     steps: int
     shape: list[int]
     baseline: bytes
     grid: Grid
+    made: Kept[PathStep]
 
 
 class IntegratedGradients(MethodWidget, method="integrated_gradients", local={"alpha": _ALPHA}):
@@ -74,10 +78,13 @@ class IntegratedGradients(MethodWidget, method="integrated_gradients", local={"a
     def __init__(
         self, model: Model, image: Any, target: Any = None, *, seed: int = 0, **params: Any
     ) -> None:
-        self._path: Kept[PathStep] = Kept(self._pack, lambda step: step.nbytes)
+        self._path = self._kept()
         self._stream.attach(self._path)
-        self._path_of = Path(0, 0, [], b"", Grid([], []))
+        self._path_of = Path(0, 0, [], b"", Grid([], []), self._kept())
         super().__init__(model, image, target, seed=seed, **params)
+
+    def _kept(self) -> Kept[PathStep]:
+        return Kept(self._pack, lambda step: step.nbytes)
 
     def _deliver(self, request: Request, task: Task, estimate: Estimate, *, first: bool) -> None:
         chunk: PathChunk = estimate.detail
@@ -89,9 +96,11 @@ class IntegratedGradients(MethodWidget, method="integrated_gradients", local={"a
                     list(chunk.gradients.shape[-2:]),
                     encode.png(chunk.baseline),
                     chunk.grid,
+                    self._kept(),
                 )
                 self._path.replace()
             for step in _steps(chunk):
+                self._path_of.made.add(step)
                 self._path.add(step)
         super()._deliver(request, task, estimate, first=first)
 
@@ -119,7 +128,8 @@ class IntegratedGradients(MethodWidget, method="integrated_gradients", local={"a
         return message, [*buffers, path.baseline] if begins else buffers
 
     def _outcome(self, about: About, last: Estimate, explanation: Explanation) -> Outcome:
-        steps = sorted(self._path.items, key=lambda step: step.index)
+        path = self._path_of
+        steps = sorted(path.made.items, key=lambda step: step.index)
         told = last.diagnostics
         info = {
             "steps": last.total,
@@ -131,23 +141,21 @@ class IntegratedGradients(MethodWidget, method="integrated_gradients", local={"a
             "score_photo": told["score_photo"],
             "score_baseline": told["score_baseline"],
         }
-        kept = (self._path_of, list(self._path.items))
-        size = sum(step.nbytes for step in steps)
-        return Outcome(
-            explanation, last.done, self._path_of.baseline, encode.plain(info), kept, size
-        )
+        size = path.made.nbytes
+        return Outcome(explanation, last.done, path.baseline, encode.plain(info), path, size)
 
     def _show(self, request: Request, outcome: Outcome) -> None:
         if self._path_of.generation == request.generation:
             return  # streamed while it was made
-        path, steps = outcome.kept
+        path: Path = outcome.kept
         with self._stream:
             self._path_of = replace(path, generation=request.generation)
-            self._path.replace(steps)
+            self._path.replace(path.made.items)
 
     def _free(self) -> None:
         super()._free()
         with self._stream:
+            self._path_of = replace(self._path_of, made=self._kept())
             self._path.replace()
 
 

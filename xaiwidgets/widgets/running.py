@@ -87,8 +87,8 @@ class RunningWidget(SyncedWidget):
 
         Raises:
             TimeoutError: when it takes longer. The work goes on.
-            RuntimeError: when it failed, with the text of `error`; or when called by an observer,
-                which the work itself waits for: observe `status` there instead.
+            RuntimeError: when it failed, with the text of `error`; or when called by an observer
+                (of any widget), which the work itself waits for: observe `status` there instead.
         """
         lock: Any = self._lock
         if worker().busy(self) and not worker().inline and lock._is_owned():

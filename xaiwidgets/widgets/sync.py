@@ -2,14 +2,17 @@
 
 Traits are not safe against threads: ipywidgets and traitlets keep what they are doing in plain
 attributes. Messages come in on the main thread or on a subshell's, cells write on the main thread,
-and jobs on the worker's. One re-entrant lock per widget keeps updates whole. Whoever holds it never
-waits for the worker.
+and jobs on the worker's. One re-entrant lock keeps updates whole. It is the same for all widgets:
+observers run under it, and where they write to another widget, two threads that held a lock each
+could wait for the other's. Whoever holds it never waits for the worker, and does what takes long
+before where that is possible.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import threading
 from collections.abc import Iterator
 from typing import Any, ClassVar
@@ -24,6 +27,8 @@ log = logging.getLogger("xaiwidgets")
 
 SKIP = object()
 """In place of a value that the widget has already."""
+
+_LOCK = threading.RLock()
 
 # What every DOM widget lets a page write; ipywidgets checks these itself.
 _OF_THE_PAGE = frozenset({"layout", "tabbable", "tooltip", "_dom_classes"})
@@ -40,10 +45,10 @@ class SyncedWidget(anywidget.AnyWidget):
     error = t.Unicode("", help="What went wrong, in short.").tag(sync=True)
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
-        """Make the lock before anything can be written."""
+        """Have the lock before anything can be written."""
         made = super().__new__(cls, *args, **kwargs)
         state = made.__dict__
-        state["_lock"] = threading.RLock()
+        state["_lock"] = _LOCK
         state["_front"] = FrontContext()
         state["_subshell"] = None
         state["_from_page"] = False
@@ -191,6 +196,16 @@ class SyncedWidget(anywidget.AnyWidget):
         # Also from a cell: a kernel takes the next message where the last one was sent from, and
         # a running cell would keep the page waiting.
         self._front.run(super()._send, msg, buffers)
+
+
+def _after_fork() -> None:
+    # The child does not have the thread that may hold it, and would wait forever.
+    global _LOCK
+    _LOCK = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def shortened(text: str, limit: int = 300) -> str:

@@ -287,6 +287,64 @@ def test_global_operations_fall_back_to_the_whole_plane() -> None:
     assert 1 < ratio < 2
 
 
+@pytest.mark.parametrize("shape", [(4, 14, 1), (1, 4, 1, 9), (9,), (14, 1), (4, 14, 9), (1, 1, 9)])
+def test_constants_that_are_spread_over_the_plane(shape: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    first, last = nn.Conv2d(3, 4, 3, padding=1).double(), nn.Conv2d(4, 5, 3, padding=1).double()
+    constant = torch.rand(shape, dtype=torch.float64)
+
+    def net(x: Tensor) -> Tensor:
+        return last((first(x) * constant + constant).relu()).square().mean((2, 3))
+
+    x = torch.rand(1, 3, 14, 9, dtype=torch.float64)
+    ours, theirs, ratio = _evaluated(net, x, 2, [(3, 4), (0, 7), (12, 0), (12, 7)])
+    torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+    assert ratio > 1
+    places = [(top, left) for top in range(-1, 14) for left in (0, 7)]
+    one, expected = _one_by_one(net, x, 2, places)
+    torch.testing.assert_close(one, expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", [nn.BatchNorm2d, nn.PReLU])
+def test_numbers_of_channels_are_not_those_of_columns(kind: type[nn.Module]) -> None:
+    """There are as many channels as columns."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1), kind(16), nn.Conv2d(16, 4, 3, padding=1))
+    for tensor in (*net[1].parameters(), *net[1].buffers()):
+        if tensor.is_floating_point():
+            nn.init.uniform_(tensor, 0.5, 2)
+    net = nn.Sequential(net, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()).double().eval()
+    x = torch.rand(1, 3, 16, 16, dtype=torch.float64)
+    ours, theirs, ratio = _evaluated(net, x, 2, [(3, 4), (0, 14), (9, 9)])
+    torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+    assert ratio > 1
+
+
+class Tokens(nn.Module):
+    """Convolutions, then tokens and a linear layer, as networks half transformer have them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 8, 3, padding=1), nn.ReLU()
+        )
+        self.first, self.last = nn.Linear(8, 6), nn.Linear(6, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.body(x).flatten(2).transpose(1, 2)
+        return self.last(self.first(x).relu().mean(1))
+
+
+def test_views_of_what_lies_otherwise_in_memory() -> None:
+    torch.manual_seed(0)
+    net = Tokens().double().to(memory_format=torch.channels_last)
+    x = torch.rand(1, 3, 24, 24, dtype=torch.float64).to(memory_format=torch.channels_last)
+    places = [(top, left) for top in range(0, 24, 3) for left in range(0, 24, 3)]
+    ours, theirs, ratio = _evaluated(net, x, 3, places)
+    torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+    assert ratio > 1
+
+
 def _by_its_values(x: Tensor) -> Tensor:
     return x.mean((2, 3)) if float(x.sum()) > 0 else x.amax((2, 3))
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -10,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from xaiwidgets.engine import patches as module
-from xaiwidgets.engine.patches import Evaluated, Patches, Ways, logits_at, patched_logits
+from xaiwidgets.engine.patches import Evaluated, Newest, Patches, Ways, logits_at, patched_logits
 from xaiwidgets.model import Model
 
 
@@ -79,8 +83,12 @@ def _expected(model: Model, side: int = 6) -> Tensor:
         return model.logits(batch).clone()
 
 
+def _newest(model: Model) -> Newest:
+    return model.once(("patches", False), Newest)
+
+
 def _ways(model: Model) -> Ways:
-    return model.once(("patches", False, (1, 3, 48, 48)), Ways)
+    return _newest(model).of((1, 3, 48, 48))
 
 
 @pytest.fixture(autouse=True)
@@ -169,6 +177,121 @@ def test_a_replay_that_disagrees_is_dropped(monkeypatch: pytest.MonkeyPatch) -> 
     assert all(part.ratio == 1 for part in parts)
 
 
+def _failing_after(calls: int, call: Callable[..., Any], error: Exception) -> Callable[..., Any]:
+    """The same function, up to the call after so many."""
+    left = iter(range(calls))
+
+    def failing(*args: Any) -> Any:
+        if next(left, None) is None:
+            raise error
+        return call(*args)
+
+    return failing
+
+
+@pytest.mark.parametrize("step", ["__init__", "plan", "clean", "logits"])
+@pytest.mark.parametrize("calls", [0, 1, 2])
+def test_a_replay_that_fails_is_dropped(
+    step: str, calls: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    call = getattr(module.Incremental, step)
+    failing = _failing_after(calls, call, RuntimeError("sizes do not match"))
+    monkeypatch.setattr(module.Incremental, step, failing)
+    model = _model(Local())
+    with caplog.at_level("INFO", "xaiwidgets"):
+        ours, parts = _run(model)
+    torch.testing.assert_close(ours, _expected(model), rtol=1e-12, atol=1e-12)
+    failed = calls == 0 or step == "logits"
+    assert (parts[-1].ratio == 1) == failed
+    assert ("the other failed" in caplog.text) == failed
+    assert (_ways(model).incremental is None) == failed
+    # What was replayed before is not done again: the first call checks, later ones count.
+    if step == "logits":
+        assert sum(part.ratio > 1 for part in parts) == max(0, calls - 1)
+
+
+def test_errors_of_the_network_itself_are_raised() -> None:
+    class Failing(Local):
+        def forward(self, x: Tensor) -> Tensor:
+            if self.fails:
+                raise ZeroDivisionError("of the network")
+            return super().forward(x)
+
+        fails = False
+
+    model = _model(Failing())
+    x = _photo(model)
+    steps = patched_logits(model, x, _patches(x))
+    next(steps)
+    for net in (model.net, model.fast):
+        net.fails = True  # type: ignore[assignment]
+    with pytest.raises(ZeroDivisionError, match="of the network"):
+        list(steps)
+    with pytest.raises(ZeroDivisionError, match="of the network"):
+        logits_at(model, x, torch.zeros_like(x[0]), 6, (3, 5))
+
+
+class Rows(Local):
+    """Weighs the rows, as axial attention or a coordinate ramp does."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        ramp = torch.linspace(0, 1, x.shape[2], dtype=x.dtype)
+        return super().forward(x * ramp[:, None])
+
+
+def test_constants_along_one_axis_are_replayed() -> None:
+    model = _model(Rows())
+    ours, parts = _run(model)
+    torch.testing.assert_close(ours, _expected(model), rtol=1e-12, atol=1e-12)
+    assert parts[-1].ratio > 1
+
+
+def _sized(model: Model, side: int) -> Tensor:
+    """A photo of another size, one patch of which is evaluated."""
+    x = torch.rand(1, 3, side, side, dtype=model.dtype)
+    logits_at(model, x, torch.zeros_like(x[0]), 6, (3, 5))
+    return x
+
+
+def test_activations_of_the_newest_size_alone_are_kept() -> None:
+    model = _model(Local())
+    kept = []
+    for side in (48, 56, 64):
+        _sized(model, side)
+        network = _newest(model).ways.incremental
+        assert network is not None
+        kept.append(weakref.ref(network))
+        del network
+    gc.collect()
+    assert [each() is None for each in kept] == [True, True, False]
+
+
+def test_another_size_in_between_disturbs_nobody() -> None:
+    model = _model(Local())
+    x = _photo(model)
+    steps = patched_logits(model, x, _patches(x))
+    parts = []
+    for number, part in enumerate(steps):
+        parts.append(part)
+        _sized(model, 56 + 8 * (number % 2))
+    ours = torch.cat([part.logits for part in parts])
+    torch.testing.assert_close(ours, _expected(model), rtol=1e-12, atol=1e-12)
+
+
+def test_several_threads_with_photos_of_several_sizes() -> None:
+    model = _model(Local())
+    photos = [torch.rand(1, 3, side, 48, dtype=torch.float64) for side in (48, 56, 64, 48)]
+
+    def evaluate(x: Tensor) -> Tensor:
+        parts = [list(patched_logits(model, x, _patches(x))) for _ in range(3)][-1]
+        return torch.cat([part.logits for part in parts])
+
+    with ThreadPoolExecutor(len(photos)) as pool:
+        together = list(pool.map(evaluate, photos))
+    for x, ours in zip(photos, together, strict=True):
+        torch.testing.assert_close(ours, evaluate(x), rtol=1e-12, atol=1e-12)
+
+
 def test_means_over_the_whole_photo_are_exact() -> None:
     net = Deciding()
     model = _model(net)
@@ -243,6 +366,26 @@ def test_one_patch_goes_the_faster_way(
     for corner in ((3, 5), (-2, 40)):
         logits_at(model, x + 0.5, torch.zeros_like(x[0]), 6, corner)
     assert asked == (["plain", "replay", "replay"] if cost < 1 else ["plain"] * 2)
+
+
+@pytest.mark.parametrize("step", ["__init__", "anywhere", "clean", "logits_at"])
+@pytest.mark.parametrize("calls", [0, 5])
+def test_one_patch_of_a_replay_that_fails(
+    step: str, calls: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call = getattr(module.Incremental, step)
+    failing = _failing_after(calls, call, RuntimeError("sizes do not match"))
+    monkeypatch.setattr(module.Incremental, step, failing)
+    model = _model(Local())
+    torch.testing.assert_close(_one_by_one(model), _expected(model), rtol=1e-12, atol=1e-12)
+    assert (_ways(model).incremental is None) == (calls == 0 or step != "__init__")
+
+
+def test_one_patch_of_a_replay_without_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    failing = _failing_after(0, module.Incremental.logits_at, MemoryError())
+    monkeypatch.setattr(module.Incremental, "logits_at", failing)
+    with pytest.raises(MemoryError):
+        _one_by_one(_model(Local()))
 
 
 def test_one_patch_of_a_replay_that_disagrees(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -174,6 +174,30 @@ def test_network_of_one_size_says_what_to_do() -> None:
     assert dream.image.shape == (64, 64, 3)
 
 
+def test_network_that_writes_into_its_input() -> None:
+    class Writing(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = _net()
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.net(x.sub_(0.5).div_(0.5))
+
+    photo = torch.rand(3, 64, 64, generator=torch.Generator().manual_seed(3))
+    photo = (photo * 255).round() / 255  # as files hold it
+    before = photo.clone()
+    found = xai.deep_dream(
+        Model(Writing(), "identity", device="cpu"), photo, "net.2", octaves=1, iterations=3, size=64
+    )
+    assert torch.equal(photo, before)
+    # The same where the network is given what it would have made of the photo.
+    preprocess = {"mean": [0.5] * 3, "std": [0.5] * 3, "size": 64}
+    model = Model(_net(), preprocess, device="cpu")
+    expected = xai.deep_dream(model, photo, "2", octaves=1, iterations=3, size=64)
+    np.testing.assert_allclose(found.objective, expected.objective, rtol=1e-4)
+    assert np.array_equal(found.start, expected.start)
+
+
 def test_call(model: Model, tmp_path: Any) -> None:
     photo = np.random.default_rng(0).integers(0, 255, (60, 90, 3), dtype=np.uint8)
     dream = xai.deep_dream(model, photo, "2", iterations=12, octaves=2, size=90, progress=False)

@@ -179,6 +179,7 @@ def test_a_page_that_joins_late_is_told_all(
 def test_close_in_the_middle(net: Toy, model: Any, photo: Any, page: Page, made: Any) -> None:
     with begun(net, photo, lambda: made(Compare(model, photo, METHODS))) as widget:
         widget.close()
+    widget.wait(PATIENCE)  # the step that ran when it was closed must end first
     assert not widget._runner._shared
 
 

@@ -15,6 +15,15 @@ from xaiwidgets.engine.incremental.windows import Span, Starts, Windows, gather
 
 Values = dict[int, Any]
 
+# Those whose constants along one axis are one number for each channel, not for each column.
+_BY_CHANNEL = frozenset(
+    getattr(aten, name)
+    for name in (
+        "native_batch_norm", "_native_batch_norm_legit_no_training", "cudnn_batch_norm", "prelu",
+    )
+    if hasattr(aten, name)
+)  # fmt: skip
+
 
 def run_clean(graph: Graph, x: Tensor, kept: frozenset[int]) -> tuple[dict[int, Tensor], Tensor]:
     """Run the network on one image.
@@ -171,18 +180,23 @@ def _windowed(
         return gather(clean[ref.node], change, changed=value, where=given)
 
     count = len(change.rows.starts)
-    args = tuple(_cut(item, change) for item in fill_in(node.args, read, count))
+    args = fill_in(node.args, read, count)
+    if packet(node) not in _BY_CHANNEL:
+        args = tuple(_cut(item, change) for item in args)
     kwargs = {key: fill_in(value, read, count) for key, value in node.kwargs.items()}
     return node.func(*args, **kwargs)
 
 
 def _cut(item: Any, change: Windows) -> Any:
-    """Of a constant as large as the plane, the windows."""
-    plane = (change.rows.side, change.cols.side)
-    is_plane = isinstance(item, Tensor) and item.ndim >= 2 and tuple(item.shape[-2:]) == plane
-    if not is_plane or item.shape[-2:] == (change.rows.size, change.cols.size):
+    """Of a constant as large as the plane, along both axes or one, the windows."""
+    if not isinstance(item, Tensor) or item.ndim == 0:
         return item
-    return gather(item.reshape(1, -1, *plane), change)
+    plane = (change.rows.side, change.cols.side)
+    shape = (1,) * (2 - item.ndim) + tuple(item.shape)
+    if shape[-2:] == (1, 1) or any(a not in (1, b) for a, b in zip(shape[-2:], plane, strict=True)):
+        return item
+    spread = item.reshape(shape).expand(*shape[:-2], *plane)
+    return gather(spread.reshape(1, -1, *plane), change)
 
 
 def _slide(node: Node, change: Windows, given: Windows, value: Tensor, clean: Tensor) -> Any:

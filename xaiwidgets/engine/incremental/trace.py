@@ -155,6 +155,9 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if func._schema.is_mutable:
             func = _out_of_place(func)
             self._write(args[0])
+        elif func is torch.ops.aten.view.default:
+            # Windows may lie otherwise in memory than whole planes, and then have no such view.
+            func = torch.ops.aten.reshape.default
         number = len(self.nodes)
         shapes = tuple(tuple(r.shape) if isinstance(r, Tensor) else None for r in results)
         self.nodes.append(Node(func, noted, named, shapes, tuple(parents)))
