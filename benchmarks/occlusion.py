@@ -26,7 +26,7 @@ from benchmarks.attribution import network
 from benchmarks.measure import machine
 from benchmarks.results import arguments, show, table
 from xaiwidgets.engine.masking import masked_logits
-from xaiwidgets.engine.patches import Patches, Ways, logits_at, patched_logits
+from xaiwidgets.engine.patches import Patches, logits_at, patched_logits, ways_of
 from xaiwidgets.model import Model
 
 NETS = (
@@ -56,7 +56,7 @@ def best(call: Callable[[], object], repeats: int = 3) -> float:
 
 def by_difference(model: Model, patches: Patches, x: torch.Tensor) -> tuple[float, float] | None:
     """Seconds a patch takes, and the planned gain; `None` where the network cannot be replayed."""
-    ways = model.once(("patches", False, tuple(x.shape)), Ways)
+    ways = ways_of(model, x, False)
     other = ways.trace(model, x, False)
     if other is None:
         return None
@@ -86,7 +86,7 @@ def ways_of_one(
         "done": lambda: logits_at(model, x, filling, side, corner),
         "plain": lambda: deque(masked_logits(model, x, 1, here.paint), maxlen=0),
     }
-    other = model.once(("patches", False, tuple(x.shape)), Ways).trace(model, x, False)
+    other = ways_of(model, x, False).trace(model, x, False)
     if other:
         clean = other.clean(other.anywhere(side), x)
         assert clean is not None

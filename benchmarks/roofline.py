@@ -31,7 +31,7 @@ from benchmarks.attribution import network
 from benchmarks.measure import machine
 from benchmarks.results import arguments, show, table, tell
 from xaiwidgets.engine.logits import extract_logits
-from xaiwidgets.engine.patches import Ways
+from xaiwidgets.engine.patches import ways_of
 from xaiwidgets.explanation import estimates, make_task
 from xaiwidgets.methods.estimate import Task, last_of
 from xaiwidgets.model import Model
@@ -201,7 +201,7 @@ def rows(options: Any, device: torch.device) -> Iterator[list[str]]:
         _, model = network(name, device)
         task = make_task(model, xai.photo("cat"))
         # As if the network could not be replayed.
-        model.once(("patches", False, tuple(task.x.shape)), Ways).traced = True
+        ways_of(model, task.x, False).traced = True
         loops: dict[str, Loop] = {}
         chosen = SMALL if options.small else FULL
         for method in options.methods or chosen:

@@ -197,7 +197,7 @@ def patched_logits(
         patches: where they are and what they show.
         exact: run the network without conv-BN folding.
     """
-    ways = _ways(model, x, exact)
+    ways = ways_of(model, x, exact)
     found: list[Tensor] = []
     # Where the time it takes is known, one is enough to check the other way.
     first = 4 if ways.plain is None else 1
@@ -240,7 +240,7 @@ def logits_at(
     Returns:
         float32, or float64 for a float64 network, on the CPU.
     """
-    ways = _ways(model, x, exact)
+    ways = ways_of(model, x, exact)
     top, left = (np.array([start]) for start in corner)
     patches = Patches(top, left, side, filling)
 
@@ -284,7 +284,8 @@ def logits_at(
     return theirs
 
 
-def _ways(model: Network, x: Tensor, exact: bool) -> Ways:
+def ways_of(model: Network, x: Tensor, exact: bool) -> Ways:
+    """The ways to evaluate patches on a photo of this shape."""
     return model.once(("patches", exact), Newest).of(tuple(x.shape))
 
 
