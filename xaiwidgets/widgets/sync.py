@@ -5,7 +5,7 @@ attributes. Messages come in on the main thread or on a subshell's, cells write 
 and jobs on the worker's. One re-entrant lock keeps updates whole. It is the same for all widgets:
 observers run under it, and where they write to another widget, two threads that held a lock each
 could wait for the other's. Whoever holds it never waits for the worker, and does what takes long
-before where that is possible.
+before where that is possible. A stream has a lock too, which is always the second one taken.
 """
 
 from __future__ import annotations
@@ -60,7 +60,8 @@ class SyncedWidget(anywidget.AnyWidget):
 
     def __setattr__(self, name: str, value: Any) -> None:
         lock = self.__dict__.get("_lock")
-        if lock is None:
+        if lock is None or not self.has_trait(name):
+            # What is no trait needs no lock, and may be written where the stream is held.
             super().__setattr__(name, value)
             return
         with lock:

@@ -2,13 +2,16 @@
 
 import os
 import threading
+import traceback
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.unit.widgets.conftest import PATIENCE
+import xaiwidgets as xai
+from tests.unit.widgets.conftest import PATIENCE, Page
+from xaiwidgets.runtime.stream import Stream
 from xaiwidgets.widgets import sync
 from xaiwidgets.widgets.smoothgrad import SmoothGrad
 
@@ -111,3 +114,85 @@ if hasattr(os, "fork"):
         done.set()
         holder.join(PATIENCE)
         assert os.waitstatus_to_exitcode(status) == 0
+
+
+class Watched:
+    """The lock of all widgets; notes who takes it while already holding a stream."""
+
+    def __init__(self, streams: list[Stream]) -> None:
+        self._lock: Any = threading.RLock()
+        self._streams = streams
+        self.wrong: list[str] = []
+
+    def acquire(self, *args: Any) -> bool:
+        streams: list[Any] = self._streams
+        if not self._lock._is_owned() and any(each._lock._is_owned() for each in streams):
+            self.wrong.append("".join(traceback.format_stack(limit=6)))
+        return bool(self._lock.acquire(*args))
+
+    def release(self) -> None:
+        self._lock.release()
+
+    def _is_owned(self) -> bool:
+        return bool(self._lock._is_owned())
+
+    def __enter__(self) -> bool:
+        return self.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+
+@pytest.mark.parametrize(
+    ("make", "changes"),
+    [
+        (lambda *given: xai.IntegratedGradients(*given, steps=4), {"steps": 6}),
+        (lambda *given: SmoothGrad(*given, samples=3), {"noise": 0.3}),
+        (lambda *given: xai.Occlusion(*given, patch_size=8, stride=8), {"patch_size": 6}),
+        (
+            lambda *given: xai.DeepDream(*given, "features.0", iterations=2, octaves=1),
+            {"iterations": 4},
+        ),
+        (lambda *given: xai.LIME(*given, samples=8, segments=4), {"features": 2}),
+        (lambda *given: xai.Compare(*given, ["saliency", "grad_cam"]), {}),
+    ],
+    ids=["integrated_gradients", "smoothgrad", "occlusion", "deep_dream", "lime", "compare"],
+)
+def test_a_stream_is_held_last(
+    model: Any, photo: Any, other: Any, page: Page, made: Any, monkeypatch: Any, make: Any,
+    changes: dict[str, Any],
+) -> None:  # fmt: skip
+    streams: list[Stream] = []
+    begin = Stream.__init__
+
+    def noted(self: Stream, *args: Any, **options: Any) -> None:
+        begin(self, *args, **options)
+        streams.append(self)
+
+    watched = Watched(streams)
+    monkeypatch.setattr(Stream, "__init__", noted)
+    monkeypatch.setattr(sync, "_LOCK", watched)
+    widget = made(make(model, photo))
+
+    def answer() -> None:
+        widget.wait(PATIENCE)
+        for message in list(page.messages):
+            content = message.get("content") or {}
+            if "seq" in content:
+                page.send(widget, {"kind": "ack", "seq": content["seq"]})
+
+    page.send(widget, {"kind": "ready"})
+    answer()
+    for name, value in changes.items():
+        page.set(widget, **{name: value})
+        answer()
+    if changes:
+        old = widget.image
+        widget.image = other
+        answer()
+        widget.image = old  # from the cache
+        answer()
+    widget.close()
+    assert streams
+    assert page.messages
+    assert watched.wrong == []
