@@ -26,7 +26,8 @@ from benchmarks.attribution import network
 from benchmarks.measure import machine
 from benchmarks.results import arguments, show, table
 from xaiwidgets.engine.masking import masked_logits
-from xaiwidgets.engine.patches import Patches, logits_at, patched_logits, ways_of
+from xaiwidgets.engine.patches import Patches, logits_at, patched_logits
+from xaiwidgets.engine.ways import ways_of
 from xaiwidgets.model import Model
 
 NETS = (

@@ -31,7 +31,7 @@ from benchmarks.attribution import network
 from benchmarks.measure import machine
 from benchmarks.results import arguments, show, table, tell
 from xaiwidgets.engine.logits import extract_logits
-from xaiwidgets.engine.patches import ways_of
+from xaiwidgets.engine.ways import ways_of
 from xaiwidgets.explanation import estimates, make_task
 from xaiwidgets.methods.estimate import Task, last_of
 from xaiwidgets.model import Model

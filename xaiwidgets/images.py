@@ -99,9 +99,13 @@ def visible(pixels: Tensor) -> Tensor:
     """
     if len(pixels) in (1, 3):
         return pixels
-    gray = pixels.mean(0, keepdim=True)
-    low, high = float(gray.min()), float(gray.max())
-    return gray if 0 <= low and high <= 1 else (gray - low) / max(high - low, 1e-12)
+    return in_unit_range(pixels.mean(0, keepdim=True))
+
+
+def in_unit_range(values: Tensor) -> Tensor:
+    """The same values where all are in 0..1, else scaled so that they just fill it."""
+    low, high = float(values.min()), float(values.max())
+    return values if 0 <= low and high <= 1 else (values - low) / max(high - low, 1e-12)
 
 
 def as_array(image: Any) -> NDArray[Any]:

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from xaiwidgets.images import fit, read_image
+from xaiwidgets.images import fit, in_unit_range, read_image
 from xaiwidgets.probing import Normalization, probe, read_result, stated_normalization
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -127,10 +127,7 @@ class _Identity(Preprocess):
         return pixels
 
     def denormalize(self, x: Tensor) -> Tensor:
-        low, high = float(x.min()), float(x.max())
-        if low >= 0 and high <= 1:
-            return x
-        return (x - low) / max(high - low, 1e-12)
+        return in_unit_range(x)
 
 
 def make_preprocess(given: Any, channels: int | None) -> Preprocess:

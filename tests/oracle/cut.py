@@ -12,6 +12,7 @@ import torchvision
 from torch import Tensor, nn
 from torch.nn import functional
 
+from tests.norms import draw_statistics
 from tests.oracle.nets import model, photo, raw
 from xaiwidgets.explanation import estimates, make_task
 from xaiwidgets.methods.cams import LayerMap
@@ -39,8 +40,7 @@ def net_of(name: str) -> nn.Module:
     net = torchvision.models.get_model(name, weights=None)
     for module in net.modules():
         if isinstance(module, nn.BatchNorm2d):
-            nn.init.uniform_(module.running_var, 0.5, 1.5)  # type: ignore[arg-type]
-            nn.init.uniform_(module.running_mean, -0.2, 0.2)  # type: ignore[arg-type]
+            draw_statistics(module, 0.2, 1.5)
             nn.init.uniform_(module.bias, -0.2, 0.2)
     return net.to(torch.float32 if name == "vgg16" else F64).eval()
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
+from tests.norms import draw_statistics
 from tests.oracle import pooling
 from tests.oracle.nets import distance
 from xaiwidgets.explanation import estimates, make_task
@@ -121,8 +122,7 @@ def net_of(name: str) -> nn.Module:
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
         if isinstance(module, nn.BatchNorm2d):
-            nn.init.uniform_(module.running_var, 0.5, 1.5)  # type: ignore[arg-type]
-            nn.init.uniform_(module.running_mean, -0.2, 0.2)  # type: ignore[arg-type]
+            draw_statistics(module, 0.2, 1.5)
     return net.double().eval()
 
 

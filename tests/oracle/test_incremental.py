@@ -9,7 +9,7 @@ import torch
 import xaiwidgets as xai
 from tests.oracle.nets import model, photo
 from xaiwidgets.engine.incremental import Incremental
-from xaiwidgets.engine.patches import Newest
+from xaiwidgets.engine.ways import Newest
 
 # The least gain in multiply-adds that is planned for a patch of 16 pixels.
 NETS = {

@@ -158,9 +158,15 @@ def test_refit_runs_nothing() -> None:
     params = {"samples": 30, "segments": 8}
     last = last_of(estimates(task, "lime", params))
     other = Task(task.model, task.prepared, 7, task.logits, task.seed)
-    more = {"select": "lasso", "features": 3, "alpha": 2.0, "width": 0.6, "score": "logit"}
+    more: dict[str, Any] = {
+        "select": "lasso",
+        "features": 3,
+        "alpha": 2.0,
+        "width": 0.6,
+        "score": "logit",
+    }
     expected = last_of(estimates(other, "lime", {**params, **more}))
-    found = refit(last.detail.toggled, lambda logits: logits[:, 7], **more)  # type: ignore[arg-type]
+    found = refit(last.detail.toggled, lambda logits: logits[:, 7], **more)
     torch.testing.assert_close(found.value, expected.value, rtol=1e-9, atol=1e-12)
     assert found.diagnostics == pytest.approx(expected.diagnostics)
     assert int((found.detail.fit.weights != 0).sum()) == 3

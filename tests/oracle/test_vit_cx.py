@@ -270,8 +270,9 @@ def test_extra_tokens_wherever_they_are(before: int, behind: int) -> None:
     net = Tokens(before, behind)
     model = Model(net, preprocess, device="cpu", dtype=torch.float64)
     task = make_task(model, noise(40))
+    own: Any = model.net
     with torch.no_grad():
-        expected = model.net.norm1(model.net.patch(task.x)[0].flatten(1).T)  # type: ignore[operator]
+        expected = own.norm1(own.patch(task.x)[0].flatten(1).T)
     place = place_of_features(task)
     assert place.name == "norm1"
     found = features(task, place)

@@ -28,8 +28,8 @@ from tests.toys import (
 from xaiwidgets.engine import precision as engine
 from xaiwidgets.engine.gradients import gradient
 from xaiwidgets.engine.passes import Pass
-from xaiwidgets.engine.patches import Newest
 from xaiwidgets.engine.precision import check_precision, tf32
+from xaiwidgets.engine.ways import Newest
 from xaiwidgets.explanation import make_task
 from xaiwidgets.methods.rounding import precision_error
 from xaiwidgets.model import Model

@@ -204,15 +204,10 @@ class ExplanationWidget(PanelWidget):
             self._ask()
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name != "image":
+        if name == "image":
+            self._take_image(value)
+        else:
             super().__setattr__(name, value)
-            return
-        # Before the lock, for which all widgets wait: this runs the network.
-        photo = self._read(value)
-        with self._lock:
-            with self._quietly():
-                self._adopt(photo, name_of(value))
-            self._put_image(value)
 
     def _put_image(self, image: Any) -> None:
         """Tell observers of a photo that is shown already."""
@@ -221,9 +216,12 @@ class ExplanationWidget(PanelWidget):
 
     def _take_image(self, image: Any) -> None:
         """Take a photo from Python; raise and keep the old one if it cannot be used."""
+        # Before the lock, for which all widgets wait: this runs the network.
         photo = self._read(image)
-        with self._quietly():
-            self._adopt(photo, name_of(image))
+        with self._lock:
+            with self._quietly():
+                self._adopt(photo, name_of(image))
+            self._put_image(image)
 
     def _take_message(self, kind: str, content: dict[str, Any], buffers: list[Any]) -> None:
         if kind != "photo":

@@ -61,9 +61,6 @@ class ImageTrait(t.TraitType[Any, Any]):
         """Take a new photo, also when it is the same array with other content."""
         widget: ExplanationWidget = obj
         widget._take_image(value)
-        old = obj._trait_values.get(self.name)
-        obj._trait_values[self.name] = value
-        obj._notify_trait(self.name, old, value)
 
 
 def declare(owner: type[t.HasTraits], parameters: Mapping[str, Parameter]) -> None:

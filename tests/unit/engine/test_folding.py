@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from tests.norms import draw_statistics
 from xaiwidgets.engine.folding import fold
 
 
@@ -16,8 +17,7 @@ def _norm(channels: int) -> nn.BatchNorm2d:
     norm = nn.BatchNorm2d(channels)
     nn.init.uniform_(norm.weight, 0.5, 2)
     nn.init.uniform_(norm.bias, -1, 1)
-    nn.init.uniform_(norm.running_mean, -1, 1)  # type: ignore[arg-type]
-    nn.init.uniform_(norm.running_var, 0.5, 2)  # type: ignore[arg-type]
+    draw_statistics(norm, 1, 2)
     return norm
 
 

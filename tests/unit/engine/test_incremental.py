@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
 
+from tests.norms import draw_statistics
 from xaiwidgets.engine.incremental import Incremental
 from xaiwidgets.engine.incremental.groups import classes
 from xaiwidgets.engine.incremental.trace import UntraceableError, trace
@@ -72,8 +73,7 @@ class Block(nn.Module):
             self.out = 2 * channels if self.kind == "cat" else channels
         if self.kind == "norm":
             self.norm = nn.BatchNorm2d(channels)
-            nn.init.uniform_(self.norm.running_mean, -1, 1)  # type: ignore[arg-type]
-            nn.init.uniform_(self.norm.running_var, 0.5, 2)  # type: ignore[arg-type]
+            draw_statistics(self.norm, 1, 2)
         self.pads = draw(st.tuples(*[st.integers(0, 3)] * 4))
         self.scale = nn.Parameter(torch.rand(channels, 1, 1))
 

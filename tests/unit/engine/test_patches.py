@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from xaiwidgets.engine import patches as module
-from xaiwidgets.engine.patches import Evaluated, Newest, Patches, Ways, logits_at, patched_logits
+from xaiwidgets.engine.patches import Evaluated, Patches, logits_at, patched_logits
+from xaiwidgets.engine.ways import Newest, Ways
 from xaiwidgets.model import Model
 
 
@@ -223,8 +224,9 @@ def test_errors_of_the_network_itself_are_raised() -> None:
     x = _photo(model)
     steps = patched_logits(model, x, _patches(x))
     next(steps)
-    for net in (model.net, model.fast):
-        net.fails = True  # type: ignore[assignment]
+    nets: list[Any] = [model.net, model.fast]
+    for net in nets:
+        net.fails = True
     with pytest.raises(ZeroDivisionError, match="of the network"):
         list(steps)
     with pytest.raises(ZeroDivisionError, match="of the network"):
@@ -298,7 +300,9 @@ def test_means_over_the_whole_photo_are_exact() -> None:
     x = _photo(model)
     # Some patches make the photo dark, others do not.
     shade = x.mean() - 6 * 6 / 48**2 * float(x.mean() + 2) / 2
-    model.net.threshold = model.fast.threshold = float(shade)  # type: ignore[assignment]
+    nets: list[Any] = [model.net, model.fast]
+    for each in nets:
+        each.threshold = float(shade)
     ours, _ = _run(model)
     torch.testing.assert_close(ours, _expected(model), rtol=1e-12, atol=1e-12)
 
