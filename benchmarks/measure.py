@@ -60,6 +60,21 @@ def medians(calls: list[Callable[[], T]], device: torch.device, repeats: int) ->
     ]
 
 
+def seconds(call: Callable[[], object], device: torch.device, times: int = 1) -> float:
+    """That so many calls take, to the end of the device's work."""
+    _wait_for(device)
+    began = time.perf_counter()
+    for _ in range(times):
+        call()
+    _wait_for(device)
+    return time.perf_counter() - began
+
+
+def _wait_for(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
 def measured(call: Callable[[], T], device: torch.device) -> Measured[T]:
     """One call: its time, and how far memory rose above where it stood."""
     gc.collect()

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import math
 import statistics
-import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from itertools import chain
@@ -23,7 +22,7 @@ import torch
 
 import xaiwidgets as xai
 from benchmarks.attribution import network
-from benchmarks.measure import machine
+from benchmarks.measure import machine, seconds
 from benchmarks.results import arguments, show, table
 from xaiwidgets.engine.masking import masked_logits
 from xaiwidgets.engine.patches import Patches, logits_at, patched_logits
@@ -46,13 +45,8 @@ def some_patches(x: torch.Tensor, side: int, count: int) -> Patches:
     return Patches(tops, lefts, side, torch.zeros_like(x[0]))
 
 
-def best(call: Callable[[], object], repeats: int = 3) -> float:
-    taken = []
-    for _ in range(repeats):
-        began = time.perf_counter()
-        call()
-        taken.append(time.perf_counter() - began)
-    return min(taken)
+def best(call: Callable[[], object], device: torch.device, repeats: int = 3) -> float:
+    return min(seconds(call, device) for _ in range(repeats))
 
 
 def by_difference(model: Model, patches: Patches, x: torch.Tensor) -> tuple[float, float] | None:
@@ -73,7 +67,7 @@ def by_difference(model: Model, patches: Patches, x: torch.Tensor) -> tuple[floa
             other.logits(plan, clean, x, patches.filling, places, 0, count)
 
         run()
-        return best(run) / count, plan.ratio
+        return best(run, x.device) / count, plan.ratio
 
 
 def ways_of_one(
@@ -95,9 +89,11 @@ def ways_of_one(
     return calls
 
 
-def alone(name: str, sides: list[int], count: int = 20) -> Iterator[list[str]]:
+def alone(
+    name: str, sides: list[int], device: torch.device, count: int = 20
+) -> Iterator[list[str]]:
     """What one patch anywhere takes, a row a size."""
-    _, model = network(name, torch.device("cpu"))
+    _, model = network(name, device)
     x = model.prepare(xai.photo("cat")).input
     for side in sides:
         random = np.random.default_rng(0)
@@ -107,15 +103,15 @@ def alone(name: str, sides: list[int], count: int = 20) -> Iterator[list[str]]:
         for top, left in corners:
             with torch.inference_mode():
                 for way, call in ways_of_one(model, x, side, (top, left)).items():
-                    taken.setdefault(way, []).append(best(call, 1))
+                    taken.setdefault(way, []).append(best(call, x.device, 1))
         # Both ways are gone at first, to choose one.
         told = [f"{1000 * statistics.median(each[2:]):.1f}" for each in taken.values()]
         yield [name, str(side), *[*told, "-"][:3]]
 
 
-def rows(nets: list[str], sides: list[int]) -> Iterator[list[str]]:
+def rows(nets: list[str], sides: list[int], device: torch.device) -> Iterator[list[str]]:
     for name in nets:
-        _, model = network(name, torch.device("cpu"))
+        _, model = network(name, device)
         x = model.prepare(xai.photo("cat")).input
         for side in sides:
             patches = some_patches(x, side, 64)
@@ -128,7 +124,7 @@ def rows(nets: list[str], sides: list[int]) -> Iterator[list[str]]:
             def plainly() -> None:
                 deque(masked_logits(model, x, 16, few.paint, first=size), maxlen=0)  # noqa: B023
 
-            taken = {"plain": best(plainly, 2) / 16}
+            taken = {"plain": best(plainly, x.device, 2) / 16}
             found = by_difference(model, patches, x)
             if found:
                 taken["by differences"] = found[0]
@@ -147,13 +143,15 @@ def main() -> None:
     parser.add_argument("--alone", action="store_true", help="only the table of one patch")
     parser.add_argument("--nets", nargs="+", default=NETS)
     parser.add_argument("--sides", nargs="+", type=int, default=SIDES)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     options = parser.parse_args()
-    above = f"Machine: {machine(torch.device('cpu'))}\n"
+    device = torch.device(options.device)
+    above = f"Machine: {machine(device)}\n"
     if not options.alone:
-        many = table(HEADS, rows(options.nets, options.sides))
+        many = table(HEADS, rows(options.nets, options.sides, device))
         show("occlusion", chain([above], many), options.write)
         print()
-    one = table(ALONE, (row for name in options.nets for row in alone(name, options.sides)))
+    one = table(ALONE, (row for name in options.nets for row in alone(name, options.sides, device)))
     show("one patch", chain([above], one), options.write)
 
 

@@ -17,7 +17,6 @@ Run with ``python -m benchmarks.roofline [--nets ...] [--methods ...] [--repeats
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,7 +27,7 @@ from torch import Tensor
 
 import xaiwidgets as xai
 from benchmarks.attribution import network
-from benchmarks.measure import machine
+from benchmarks.measure import machine, seconds
 from benchmarks.results import arguments, show, table, tell
 from xaiwidgets.engine.logits import extract_logits
 from xaiwidgets.engine.ways import ways_of
@@ -122,21 +121,6 @@ def bare(task: Task, kind: str, batch: int) -> Callable[[], None]:
         torch.autograd.grad(score, leaf)
 
     return forward if kind == "forward" else backward
-
-
-def seconds(call: Callable[[], object], device: torch.device, times: int = 1) -> float:
-    """That so many calls take."""
-    _wait_for(device)
-    began = time.perf_counter()
-    for _ in range(times):
-        call()
-    _wait_for(device)
-    return time.perf_counter() - began
-
-
-def _wait_for(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 class Loop:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 
 import pytest
+import torch
 from hypothesis import settings
 
 os.environ.setdefault("MPLBACKEND", "Agg")
@@ -15,6 +16,15 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 # A shared machine is slow at times; a deadline would turn that into a failure.
 settings.register_profile("suite", deadline=None, max_examples=30, derandomize=True)
 settings.load_profile("suite")
+
+GPU = torch.cuda.is_available()
+# Nothing there can run without one; the head of a run says so.
+collect_ignore = [] if GPU else ["gpu"]
+
+
+def pytest_report_header() -> str:
+    """Say what is not tested on this machine."""
+    return "tests/gpu: " + (torch.cuda.get_device_name(0) if GPU else "left out, no NVIDIA GPU")
 
 
 @pytest.fixture(scope="module", autouse=True)
