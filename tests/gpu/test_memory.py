@@ -30,16 +30,17 @@ def two_gibibytes() -> Iterator[None]:
 
 @pytest.mark.usefixtures("two_gibibytes")
 def test_a_batch_that_does_not_fit_is_halved() -> None:
-    model = Model(raw("efficientnet_lite0"), LITE0, device="cuda")
+    # In float64 and without units on the edge between on and off, sums hardly go by the batch.
+    model = Model(raw("efficientnet_lite0_smooth", torch.float64), LITE0, device="cuda")
     task = make_task(model, photo())
     model._batchers["gradient"] = Batcher(model.device, 2)
-    small = last_of(estimates(task, "smoothgrad", {"samples": 256}))
-    model._batchers["gradient"] = Batcher(model.device, 256)
-    large = last_of(estimates(task, "smoothgrad", {"samples": 256}))
+    small = last_of(estimates(task, "smoothgrad", {"samples": 64}))
+    model._batchers["gradient"] = Batcher(model.device, 64)
+    large = last_of(estimates(task, "smoothgrad", {"samples": 64}))
     size = model.batcher("gradient").size
     assert size is not None
-    assert 2 < size < 256
-    assert float((large.value - small.value).norm() / small.value.norm()) < 0.02
+    assert size < 64
+    assert float((large.value - small.value).norm() / small.value.norm()) < 1e-9
 
 
 @pytest.mark.parametrize("method", ["integrated_gradients", "occlusion", "rise", "lrp"])

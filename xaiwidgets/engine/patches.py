@@ -22,7 +22,7 @@ from xaiwidgets.engine.gradients import Network
 from xaiwidgets.engine.incremental import Corner, Incremental
 from xaiwidgets.engine.incremental.windows import Starts
 from xaiwidgets.engine.masking import masked_logits
-from xaiwidgets.engine.ways import LEAST_RATIO, Ways, ways_of
+from xaiwidgets.engine.ways import HOPELESS, LEAST_RATIO, Ways, ways_of
 
 # Batches that are timed before a way is judged: the first one of a kind is never typical.
 _TIMED = 2
@@ -214,13 +214,17 @@ def _by_difference(
         return
     batcher = network.batcher(plan, x.device, patches.side)
     batches = batcher.run(len(patches.tops) - done, lambda a, b: evaluate(a + done, b + done), 8)
-    seconds = float("inf")
+    seconds, judged = float("inf"), False
     began = time.perf_counter()
     for count, (start, stop, logits) in enumerate(batches, 1):
         if stop - start == batcher.size or batcher.size is None:
             seconds = min(seconds, (time.perf_counter() - began) / (stop - start))
         yield Evaluated(start + done, stop + done, logits, plan.ratio)
-        if count == _TIMED or stop + done == len(patches.tops):
+        # While batches grow the time of an image falls: only what is far off is judged by it.
+        early = batcher.size is None and seconds < HOPELESS * ways.plain
+        over = stop + done == len(patches.tops)
+        if not judged and (over or (count >= _TIMED and not early)):
+            judged = True
             ways.learn(patches.side, seconds)
             if not ways.promising(patches.side, plan):
                 return

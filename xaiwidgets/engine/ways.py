@@ -31,6 +31,10 @@ T = TypeVar("T")
 # planned ones on small networks, so that the time decides about all others: trying is no loss, as
 # what is tried is part of the work.
 LEAST_RATIO = 1.1
+# So many times the plain way's time is no bad reading of the clock.
+HOPELESS = 1.5
+# A way that is slower by less is tried so many times before it is left.
+_TRIES = 3
 
 
 @dataclass
@@ -57,7 +61,7 @@ class Ways:
         traced: whether it was tried to replay the network.
         incremental: the other way; `None` where the network cannot be replayed.
         plain: seconds an image takes the plain way.
-        gains: by side of the patch, how many times faster the other way was.
+        among: by side of the patch, what one image took the other way among others.
         alone: by side of the patch, what one image in a batch of its own took the other way; under
             0 what it took the plain way.
     """
@@ -65,7 +69,7 @@ class Ways:
     traced: bool = False
     incremental: Incremental | None = None
     plain: float | None = None
-    gains: dict[int, float] = field(default_factory=dict)
+    among: defaultdict[int, Taken] = field(default_factory=lambda: defaultdict(Taken))
     alone: defaultdict[int, Taken] = field(default_factory=lambda: defaultdict(Taken))
 
     def trace(self, model: Network, x: Tensor, exact: bool) -> Incremental | None:
@@ -104,12 +108,16 @@ class Ways:
 
     def promising(self, side: int, plan: Plans) -> bool:
         """Whether the other way is faster, or may be."""
-        return plan.ratio >= LEAST_RATIO and self.gains.get(side, plan.ratio) > 1
+        if plan.ratio < LEAST_RATIO or self.plain is None:
+            return False
+        taken = self.among[side]
+        slower = taken.least / self.plain
+        return not taken.times or slower < 1 or (taken.times < _TRIES and slower < HOPELESS)
 
     def learn(self, side: int, seconds: float) -> None:
-        """Note what a patch took the other way."""
-        assert self.plain is not None
-        self.gains[side] = self.plain / seconds
+        """Note what an image took the other way."""
+        taken = self.among[side]
+        taken.least, taken.times = min(taken.least, seconds), taken.times + 1
 
 
 class Newest:

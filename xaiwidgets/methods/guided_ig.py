@@ -32,6 +32,9 @@ from xaiwidgets.methods.params import Range
 from xaiwidgets.methods.path import BASELINE, completeness, line
 from xaiwidgets.methods.registry import method
 
+# Slopes that differ by less are equal: that is what rounding makes of them.
+_TIES = 1e-9
+
 
 @method(
     title="Guided IG",
@@ -139,7 +142,8 @@ def advance(
         if need <= 1e-12 * float(wanted) or not bool(free.any()):
             return alphas
         open_slopes = slopes.where(free, math.inf)
-        chosen = free & (open_slopes <= open_slopes.kthvalue(rank).values)
+        # Equal slopes come in any order, and not quite equal, by the order of additions.
+        chosen = free & (open_slopes <= open_slopes.kthvalue(rank).values * (1 + _TIES))
         room = float((weights * (high - alphas))[chosen].sum())
         share = min(need / room, 1.0)
         # Those that arrive are set, or rounding would leave them a little before it.

@@ -136,7 +136,8 @@ def test_the_faster_way_is_taken_and_remembered(clock: list[float]) -> None:
     _, parts = _run(model)
     assert [part.ratio > 1 for part in parts[:2]] == [False, False]
     assert all(part.ratio > 4 for part in parts[2:])
-    assert _ways(model).gains == {6: pytest.approx(4)}
+    ways = _ways(model)
+    assert ways.plain == pytest.approx(4 * ways.among[6].least)
     # The photo is known now: one plain batch, for a first picture, is enough.
     _, parts = _run(model)
     assert [part.ratio > 1 for part in parts[:2]] == [False, True]
@@ -151,6 +152,24 @@ def test_what_is_slower_is_left_and_not_tried_again(clock: list[float]) -> None:
     assert len(tried) == 2
     assert parts[-1].ratio == 1
     assert all(part.ratio == 1 for part in _run(model)[1])
+
+
+def test_what_is_a_little_slower_may_have_been_a_bad_reading(clock: list[float]) -> None:
+    clock[1] = 1.2 * clock[0]
+    model = _model(Local())
+    for _ in range(3):
+        assert any(part.ratio > 1 for part in _run(model)[1])
+    assert all(part.ratio == 1 for part in _run(model)[1])
+    assert _ways(model).among[6].times == 3
+
+
+def test_a_way_that_was_slower_once_is_taken_when_it_is_not(clock: list[float]) -> None:
+    clock[1] = 1.2 * clock[0]
+    model = _model(Local())
+    _run(model)
+    clock[1] = 0.5 * clock[0]
+    _run(model)
+    assert all(part.ratio > 1 for part in _run(model)[1][1:])
 
 
 def test_large_patches_are_not_even_tried() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +13,9 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor, nn
 
 import xaiwidgets as xai
+from tests.unit.methods import test_invariance as invariance
 from xaiwidgets.engine.gaussian import blur, blur_and_rate, gaussian_matrix
+from xaiwidgets.engine.gradients import gradient
 from xaiwidgets.explanation import estimates, make_task
 from xaiwidgets.methods.estimate import last_of
 from xaiwidgets.methods.guided_ig import advance
@@ -210,6 +214,24 @@ def test_advance_by_hand() -> None:
     # All at once: the same share of what is left.
     moved = advance(alphas, ways, slopes, 0.5, 0.0, 1.0, 1.0)
     assert moved.tolist() == pytest.approx([0.5, 0.5, 0.5, 0])
+
+
+def test_guided_ig_does_not_hang_on_the_last_digits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a small network whole regions have one slope, up to the order in which it is added."""
+    module = sys.modules["xaiwidgets.methods.guided_ig"]
+    model = invariance._model()
+    task = make_task(model, invariance._photo(), 2)
+    plain = last_of(estimates(task, "guided_ig", {"steps": 9})).value
+    noise = torch.Generator().manual_seed(0)
+
+    def rounded(*given: Any, **options: Any) -> tuple[Tensor, Tensor]:
+        found, logits = gradient(*given, **options)
+        shaken = torch.randn(found.shape, dtype=found.dtype, generator=noise)
+        return found * (1 + 1e-12 * shaken), logits
+
+    monkeypatch.setattr(module, "gradient", rounded)
+    found = last_of(estimates(task, "guided_ig", {"steps": 9})).value
+    assert float((found - plain).norm() / plain.norm()) < 1e-9
 
 
 @pytest.mark.parametrize("params", [{}, {"max_dist": 0.3}, {"anchors": 4, "max_dist": 1.0}])

@@ -33,7 +33,7 @@ _MOST_PATCHES = 64
 # Groups of alike patches for which a batch is enlarged; more would delay the next picture.
 _MOST_GROUPS = 2
 # What one batch of windows may take, and what the photo's own activations may.
-_WORKING_SET = 192 << 20
+_WORKING_SET = 64 << 20
 _CLEAN_SET = 512 << 20
 
 Corner = tuple[int, int]
