@@ -24,6 +24,7 @@ TABLES = {
     "ig_grids": "--nets efficientnet_lite0 --baselines black --photos 1 --steps 8 16 "
     "--reference 32",
     "roofline": "--nets efficientnet_lite0 --repeats 1 --small",
+    "graphs": "--nets resnet18 --batches 1",
     "networks": "--nets resnet18",
 }
 

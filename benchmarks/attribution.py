@@ -151,7 +151,7 @@ class _SameNoise:
 
 
 FULL: dict[str, dict[str, Any]] = {
-    "integrated_gradients": {"steps": 50, "baseline": "black"},
+    "integrated_gradients": {"steps": 50, "baseline": "black", "grid": "uniform"},
     "smoothgrad": {"samples": 50, "noise": 0.15},
     "occlusion": {"patch_size": 16, "stride": 8, "fill": "black", "score": "logit"},
 }
@@ -159,7 +159,7 @@ FULL: dict[str, dict[str, Any]] = {
 STRIDES = {"vgg16": 16}
 # The same work in small, to find the peer's best batch size and to warm up.
 SMALL: dict[str, dict[str, Any]] = {
-    "integrated_gradients": {"steps": 16, "baseline": "black"},
+    "integrated_gradients": {"steps": 16, "baseline": "black", "grid": "uniform"},
     "smoothgrad": {"samples": 16, "noise": 0.15},
     "occlusion": {"patch_size": 52, "stride": 43, "fill": "black", "score": "logit"},
 }

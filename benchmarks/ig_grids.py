@@ -3,7 +3,7 @@
 Twenty labeled photos, three networks, three baselines: steps until the completeness gap is below
 5 % and 1 % (median, worst; "-" where the most steps do not do), and the distance of the map from
 the one of the reference at 16, 32 and 64 steps. A case of the adaptive grid is charged its probe:
-a forward pass counts as a third of a step. Run with
+a step in the middle, and forward passes, which count as a third of one. Run with
 ``python -m benchmarks.ig_grids [--photos N] [--nets ...] [--steps N ...] [--reference N]``.
 """
 
@@ -66,8 +66,8 @@ def rows(options: Any, at: list[int]) -> Iterator[list[str]]:
         for baseline in options.baselines:
             tell(f"{name} {baseline}: reference")
             ends = [run(task, baseline, "uniform", options.reference)[0] for task in tasks]
-            for grid in GRIDS:
-                probe = (PROBES - 1) / 3 if grid == "adaptive" else 0.0
+            for grid in GRIDS[1:]:
+                probe = 1 + (PROBES - 2) / 3 if grid == "adaptive" else 0.0
                 needed: dict[float, list[float]] = {0.05: [], 0.01: []}
                 far: dict[int, list[float]] = {steps: [] for steps in at}
                 for task, end in zip(tasks, ends, strict=True):

@@ -50,7 +50,7 @@ KINDS = {"forward": "forward", "gradient": "forward and backward"}
 
 # The defaults, but for those that would ask for a thousand images.
 FULL: dict[str, dict[str, Any]] = {
-    "integrated_gradients": {"steps": 64},
+    "integrated_gradients": {"steps": 64, "grid": "uniform"},
     "smoothgrad": {"samples": 50},
     "idgi": {"steps": 64},
     "expected_gradients": {"samples": 128},
@@ -62,7 +62,7 @@ FULL: dict[str, dict[str, Any]] = {
     "vit_cx": {},
 }
 SMALL: dict[str, dict[str, Any]] = {
-    "integrated_gradients": {"steps": 16},
+    "integrated_gradients": {"steps": 16, "grid": "uniform"},
     "smoothgrad": {"samples": 16},
     "idgi": {"steps": 16},
     "expected_gradients": {"samples": 16},

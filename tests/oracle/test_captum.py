@@ -105,6 +105,7 @@ def test_integrated_gradients(name: str, dtype: torch.dtype, baseline: str) -> N
         reference,
         steps=STEPS,
         baseline=baseline,
+        grid="uniform",
     )
 
 

@@ -40,7 +40,7 @@ def test_what_it_gives(model: Model, photo: Image.Image) -> None:
     assert found.params == {
         "steps": 5,
         "baseline": "black",
-        "grid": "uniform",
+        "grid": "auto",
         "tolerance": 0.0,
     }
     assert found.seconds > 0

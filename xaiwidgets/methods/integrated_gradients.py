@@ -3,9 +3,9 @@
     R_i(x) = (x_i - b_i) * integral over alpha from 0 to 1 of  d S_c(b + alpha (x - b)) / dx_i
 
 Sundararajan, Taly, Yan, "Axiomatic Attribution for Deep Networks", 2017 (arXiv 1703.01365), eq. 1.
-The integral is the midpoint rule on a fixed grid, alpha_j = (j + 1/2) / steps, or one of the other
-rules of `path_grid`. Completeness says that R sums to S_c(x) - S_c(b); how far it misses is the
-completeness gap, reported always.
+The integral is the midpoint rule, on cells of equal width, alpha_j = (j + 1/2) / steps, or on those
+of another rule of `path_grid`. Completeness says that R sums to S_c(x) - S_c(b); how far it misses
+is the completeness gap, reported always.
 
 The grid is visited in the order of a van der Corput sequence, so that an estimate from a few steps
 already spreads over the whole path.
@@ -20,13 +20,21 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor
 
-from xaiwidgets.engine.gradients import gradients
+from xaiwidgets.engine.gradients import gradient, gradients
 from xaiwidgets.methods.baselines import blank
 from xaiwidgets.methods.estimate import Estimate, Task
 from xaiwidgets.methods.halves import agreement, half_of
 from xaiwidgets.methods.params import Choice, Range
 from xaiwidgets.methods.path import BASELINE, Line, completeness, line, scores
-from xaiwidgets.methods.path_grid import GRIDS, PROBES, Grid, adaptive, gauss_legendre, uniform
+from xaiwidgets.methods.path_grid import (
+    GRIDS,
+    PROBES,
+    Grid,
+    adaptive,
+    chosen,
+    gauss_legendre,
+    uniform,
+)
 from xaiwidgets.methods.registry import method
 
 # Steps that an early end takes at least.
@@ -80,9 +88,10 @@ def integrated_gradients(
         Choice(
             GRIDS,
             "Grid",
-            help="Where the steps lie: evenly, by Gauss and Legendre, or where the score moves.",
+            help="Where the steps lie: evenly, by Gauss and Legendre, or where the score moves. "
+            "Auto: where the score moves from black or a blur, else evenly.",
         ),
-    ] = "uniform",
+    ] = "auto",
     tolerance: Annotated[
         float,
         Range(
@@ -93,7 +102,9 @@ def integrated_gradients(
 ) -> Iterator[Estimate]:
     """Integrated gradients, `(C, H, W)`, in logits.
 
-    The grid "adaptive" asks for the score at 15 more places of the path first, without gradients.
+    The grid "adaptive" first asks for the score at 15 places of the path, without gradients but for
+    the middle: what is found there is a first estimate, with `done` 0 and no `detail`, that goes
+    into no later one.
 
     With a `tolerance` it ends before all steps are taken, once the relative gap has stayed within
     it while the number of steps doubled, at 16 steps at least: a gap may pass through zero by
@@ -106,9 +117,17 @@ def integrated_gradients(
     """
     path = line(task, baseline)
     pixels = blank(task, baseline)
-    places = place_steps(task, path, grid, steps)
-    order = spread(steps)
     sums = torch.zeros(2, *task.x.shape[1:], dtype=task.x.dtype, device=task.x.device)
+    kind = chosen(grid, baseline)
+    if kind == "adaptive":
+        # Something to look at before the path is probed.
+        value, middle = one_step(task, path)
+        told = completeness(value, path.start_score, path.end_score)
+        yield Estimate(value, 0, steps, told | agreement(*sums.sum(1).cpu()))
+        places = adaptive(steps, probe(task, path, middle))
+    else:
+        places = uniform(steps) if kind == "uniform" else gauss_legendre(steps)
+    order = spread(steps)
     closing = _Closing(tolerance, path.end_score - path.start_score)
 
     def inputs(first: int, last: int) -> Tensor:
@@ -146,20 +165,24 @@ def integrated_gradients(
             return
 
 
-def place_steps(task: Task, path: Line, kind: str, steps: int) -> Grid:
-    """The steps of one of `GRIDS`; "adaptive" runs the network for it."""
-    if kind == "uniform":
-        return uniform(steps)
-    if kind == "gauss_legendre":
-        return gauss_legendre(steps)
-    between = [index / PROBES for index in range(1, PROBES)]
+def one_step(task: Task, path: Line) -> tuple[Tensor, float]:
+    """The midpoint rule with a single step, `(C, H, W)`, and the score in the middle."""
+    middle = path.points([0.5])
+    found, logits = gradient(task.model, middle, task.score, exact=task.exact)
+    return (found * path.difference)[0].cpu(), float(task.score(logits))
+
+
+def probe(task: Task, path: Line, middle: float) -> list[float]:
+    """The score at `PROBES + 1` equally spaced places; both ends and the middle are known."""
+    half = PROBES // 2
+    between = [index / PROBES for index in range(1, PROBES) if index != half]
 
     def evaluate(first: int, last: int) -> list[float]:
         return scores(task, path.points(between[first:last]))
 
     parts = task.model.batcher("forward").run(len(between), evaluate)
     found = [score for _, _, part in parts for score in part]
-    return adaptive(steps, [path.start_score, *found, path.end_score])
+    return [path.start_score, *found[: half - 1], middle, *found[half - 1 :], path.end_score]
 
 
 class _Closing:

@@ -10,17 +10,22 @@ Each rule turns an integral over alpha from 0 to 1 into a weighted sum; weights 
   least for n proportional to sqrt(V). V is the change of the score, and a small constant, so that
   no stretch is left out. Bhat, Raychowdhury, "Non-uniform interpolation in integrated gradients for
   low-latency explainable-AI", 2023 (arXiv 2302.11107), allot steps by the same probe.
+- "auto": adaptive from a baseline where that was measured to be better than uniform, else uniform.
+  `benchmarks/RESULTS.md` has the table.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-GRIDS = ("uniform", "gauss_legendre", "adaptive")
+GRIDS = ("auto", "uniform", "gauss_legendre", "adaptive")
 PROBES = 16
+# Baselines from which the adaptive grid leads to truer maps in as many steps.
+_ADAPTIVE_FROM = ("black", "blur")
 # Of the mean change of the score: what counts as happening where the score stands still.
 _LEAST = 0.1
 
@@ -36,6 +41,14 @@ class Grid:
 
     alphas: list[float]
     weights: list[float]
+
+
+def chosen(kind: str, baseline: Any) -> str:
+    """What one of `GRIDS` means for a path from this baseline: itself, but for "auto"."""
+    if kind != "auto":
+        return kind
+    better = isinstance(baseline, str) and baseline in _ADAPTIVE_FROM
+    return "adaptive" if better else "uniform"
 
 
 def uniform(steps: int) -> Grid:

@@ -87,12 +87,17 @@ class IntegratedGradients(MethodWidget, method="integrated_gradients", local={"a
         return Kept(self._pack, lambda step: step.nbytes)
 
     def _deliver(self, request: Request, task: Task, estimate: Estimate, *, first: bool) -> None:
-        chunk: PathChunk = estimate.detail
+        # A first picture may come before it is known where the steps will lie.
+        if estimate.detail is not None:
+            self._lengthen(request.generation, estimate.total, estimate.detail)
+        super()._deliver(request, task, estimate, first=first)
+
+    def _lengthen(self, generation: int, total: int, chunk: PathChunk) -> None:
         with self._stream:
-            if first:
+            if self._path_of.generation != generation:
                 self._path_of = Path(
-                    request.generation,
-                    estimate.total,
+                    generation,
+                    total,
                     list(chunk.gradients.shape[-2:]),
                     encode.png(chunk.baseline),
                     chunk.grid,
@@ -102,7 +107,6 @@ class IntegratedGradients(MethodWidget, method="integrated_gradients", local={"a
             for step in _steps(chunk):
                 self._path_of.made.add(step)
                 self._path.add(step)
-        super()._deliver(request, task, estimate, first=first)
 
     def _pack(self, steps: Sequence[PathStep]) -> Packed:
         path = self._path_of

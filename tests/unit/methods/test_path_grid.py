@@ -19,7 +19,15 @@ from xaiwidgets.methods.baselines import blank
 from xaiwidgets.methods.estimate import Estimate, Task, last_of
 from xaiwidgets.methods.halves import correlation, half_of
 from xaiwidgets.methods.integrated_gradients import _Closing, spread
-from xaiwidgets.methods.path_grid import GRIDS, PROBES, Grid, adaptive, gauss_legendre, uniform
+from xaiwidgets.methods.path_grid import (
+    GRIDS,
+    PROBES,
+    Grid,
+    adaptive,
+    chosen,
+    gauss_legendre,
+    uniform,
+)
 from xaiwidgets.model import Model
 
 
@@ -157,10 +165,36 @@ def test_probe_is_of_the_score_along_the_path() -> None:
 
     task = _task(score, 1, 1)
     asked.clear()
-    next(iter(estimates(task, "integrated_gradients", {"grid": "adaptive"})))
+    steps = estimates(task, "integrated_gradients", {"grid": "adaptive"})
+    next(steps)
+    assert len(torch.cat(asked)) == 1  # the baseline
+    next(steps)
     places = torch.cat(asked).sort().values
-    # What the photo itself gives is known.
-    torch.testing.assert_close(places, torch.linspace(0, 1, PROBES + 1)[:-1].double())
+    # What the photo itself gives is known, and from the first estimate what the middle does.
+    expected = [index / PROBES for index in range(PROBES) if index != PROBES // 2]
+    torch.testing.assert_close(places, torch.tensor(expected).double())
+
+
+def test_a_first_picture_comes_before_the_probe() -> None:
+    task = _toy()
+    params = {"grid": "adaptive", "steps": 11}
+    first, second, *_ = estimates(task, "integrated_gradients", params)
+    expected = _gradients(task, "black", [0.5])[0]
+    torch.testing.assert_close(first.value, expected, rtol=1e-9, atol=1e-12)
+    assert (first.done, first.total, first.detail) == (0, 11, None)
+    assert first.diagnostics.keys() == second.diagnostics.keys()
+
+
+@pytest.mark.parametrize(
+    ("baseline", "kind"),
+    [("black", "adaptive"), ("blur", "adaptive"), ("noise", "uniform"), ("white", "uniform")],
+)
+def test_auto_is_adaptive_where_that_is_better(baseline: object, kind: str) -> None:
+    assert chosen("auto", baseline) == kind
+    auto, other = (
+        _run(_toy(), steps=9, baseline=baseline, grid=grid).value for grid in ("auto", kind)
+    )
+    assert torch.equal(auto, other)
 
 
 def _gradients(task: Task, baseline: str, alphas: Sequence[float]) -> Tensor:
@@ -181,6 +215,8 @@ def test_every_estimate_is_the_weighted_mean_of_the_steps_so_far(grid: str, base
     seen: list[int] = []
     for estimate in estimates(task, "integrated_gradients", params):
         chunk = estimate.detail
+        if chunk is None:
+            continue  # before the path is probed
         seen += chunk.indices
         alphas = [chunk.grid.alphas[index] for index in seen]
         weights = torch.tensor([chunk.grid.weights[index] for index in seen], dtype=torch.float64)
@@ -241,20 +277,19 @@ def test_a_gap_that_passes_through_zero_ends_nothing() -> None:
 def test_the_end_does_not_depend_on_the_batch_size(size: int) -> None:
     task = _toy()
     task.model._batchers["gradient"] = Batcher(task.model.device, size)
-    found = list(
-        estimates(
-            task, "integrated_gradients", {"steps": 200, "tolerance": 0.05, "grid": "uniform"}
-        )
-    )
+    found = list(estimates(task, "integrated_gradients", EVEN | {"tolerance": 0.05}))
     last = found[-1]
     assert last.finished
     assert last.diagnostics["completeness_relative"] <= 0.05
-    whole = _run(_toy(), steps=200)
+    whole = _run(_toy(), **EVEN)
     assert 16 <= last.done < whole.done
     expected = _end_by_hand(0.05)
     assert last.done == expected
     assert sum(len(estimate.detail.indices) for estimate in found) == expected
     assert len(last.detail.scores) == len(last.detail.gradients) == len(last.detail.indices)
+
+
+EVEN = {"steps": 200, "grid": "uniform"}
 
 
 def _end_by_hand(tolerance: float) -> int:
@@ -263,7 +298,7 @@ def _end_by_hand(tolerance: float) -> int:
     task.model._batchers["gradient"] = Batcher(task.model.device, 1)
     gaps = [
         estimate.diagnostics["completeness_relative"]
-        for estimate in estimates(task, "integrated_gradients", {"steps": 200})
+        for estimate in estimates(task, "integrated_gradients", EVEN)
     ]
     for done in range(16, 200):
         if all(gap <= tolerance for gap in gaps[done // 2 : done]):

@@ -24,7 +24,8 @@ from xaiwidgets.model import Model
 LINEAR: dict[str, dict[str, Any]] = {
     "saliency": {},
     "input_x_gradient": {},
-    "integrated_gradients": {"steps": 5},
+    # The adaptive grid follows the score that is explained.
+    "integrated_gradients": {"steps": 5, "grid": "uniform"},
     "blur_ig": {"steps": 4, "sigma_max": 6.0},
     "smoothgrad": {"samples": 5},
     "expected_gradients": {"samples": 5},

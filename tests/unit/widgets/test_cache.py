@@ -113,7 +113,7 @@ def test_other_baselines_of_several_sizes_are_another_result(
 def test_photo_set_during_the_last_batch_leaves_a_whole_path(
     model: Any, photo: Any, other: Any, page: Any, made: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    widget = made(IntegratedGradients(model, photo, 0, steps=8))
+    widget = made(IntegratedGradients(model, photo, 0, steps=8, grid="uniform"))
     widget.wait(PATIENCE)
     last, go = threading.Event(), threading.Event()
     deliver = IntegratedGradients._deliver

@@ -66,7 +66,7 @@ def test_photo_class_and_parameters_are_told_to_the_page(model: Any, photo: Any,
 
 
 def test_path_of_integrated_gradients(model: Any, photo: Any, page: Any, made: Any) -> None:
-    widget = made(IntegratedGradients(model, photo, steps=20))
+    widget = made(IntegratedGradients(model, photo, steps=20, grid="uniform"))
     widget.wait(PATIENCE)
     page.join(widget)
     paths, buffers = page.custom("path"), page.custom_buffers("path")
@@ -89,6 +89,25 @@ def test_path_of_integrated_gradients(model: Any, photo: Any, page: Any, made: A
         heat.sum() - info["completeness_gap"], abs=1e-4
     )
     assert widget._extra.startswith(b"\x89PNG")
+
+
+def test_a_picture_comes_before_the_path_is_probed(
+    model: Any, photo: Any, page: Any, made: Any
+) -> None:
+    widget = made(IntegratedGradients(model, photo, steps=20, grid="adaptive"))
+    widget.wait(PATIENCE)
+    page.join(widget)
+    assert {path["gen"] for path in page.custom("path")} == {widget._result_info["generation"]}
+    widget.steps = 21
+    widget.wait(PATIENCE)
+    generation = widget._result_info["generation"]
+    paths = [path for path in page.custom("path") if path["gen"] == generation]
+    assert {index for path in paths for index in path["indices"]} == set(range(21))
+    (begun,) = (path for path in paths if "alphas" in path)
+    assert begun["alphas"] == pytest.approx(widget._extra_info["alphas"])
+    assert sum(begun["weights"]) == pytest.approx(1)
+    first = next(found for found in page.custom("map") if found["gen"] == generation)
+    assert (first["stage"], first["done"]) == ("preview", 0)
 
 
 def test_alpha_changes_no_result(net: Any, model: Any, photo: Any, page: Any, made: Any) -> None:
