@@ -129,7 +129,7 @@ def test_occlusion_window_cut_off_at_the_edge() -> None:
 
 def test_integrated_gradients_of_the_paper() -> None:
     model = _model(Row(TwoInputs()))
-    found = xai.explain(model, _row(3, 1), "integrated_gradients", 0, steps=512)
+    found = xai.explain(model, _row(3, 1), "integrated_gradients", 0, steps=512, grid="uniform")
     # The kink of the second ReLU lies at alpha = 1/2, on the border of two cells.
     _same(found.attribution, [1.5, -0.5])
     assert found.diagnostics["completeness_gap"] == pytest.approx(0, abs=1e-9)

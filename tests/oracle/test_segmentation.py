@@ -113,7 +113,7 @@ def test_integrated_gradients(name: str, kind: str) -> None:
         x = (start + (step + 0.5) / steps * (task.x - start)).requires_grad_(True)
         total += torch.autograd.grad(score(name, x, kind).sum(), x)[0]
     _close(
-        _value(name, kind, "integrated_gradients", steps=steps),
+        _value(name, kind, "integrated_gradients", steps=steps, grid="uniform"),
         ((task.x - start) * total / steps)[0],
     )
 

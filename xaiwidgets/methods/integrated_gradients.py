@@ -104,7 +104,8 @@ def integrated_gradients(
 
     The grid "adaptive" first asks for the score at 15 places of the path, without gradients but for
     the middle: what is found there is a first estimate, with `done` 0 and no `detail`, that goes
-    into no later one.
+    into no later one. Its steps follow the score that is explained: only on the other grids do the
+    maps of two scores add up exactly to that of their sum.
 
     With a `tolerance` it ends before all steps are taken, once the relative gap has stayed within
     it while the number of steps doubled, at 16 steps at least: a gap may pass through zero by
