@@ -1,8 +1,8 @@
 """How many images go through a network at once.
 
-The size is measured on the work itself: it doubles until an image gets dearer by that, or until
-the memory of the first batch says that twice as many do not fit; then the smallest is taken that
-is nearly as fast as the fastest. A batch that does not fit after all is halved and tried again, so
+The size is measured on the work itself: it doubles until an image gets dearer by that twice in a
+row, once being the clock's noise at times, or until the memory of the first batch says that twice
+as many do not fit; then the smallest is taken that is nearly as fast as the fastest. A batch that does not fit after all is halved and tried again, so
 that nothing runs out of memory by default and no one has to choose a batch size.
 """
 
@@ -66,6 +66,7 @@ class Batcher:
         self._fits: int | None = None
         self._trying = 0
         self._seconds: dict[int, list[float]] = {}
+        self._dearer = 0
         self._lock = threading.Lock()
 
     def run(
@@ -158,7 +159,8 @@ class Batcher:
             if len(taken) < _TIMES:
                 return
             fastest = min(min(each) for each in self._seconds.values())
-            if count < fits and min(taken) <= _DEARER * fastest:
+            self._dearer = self._dearer + 1 if min(taken) > _DEARER * fastest else 0
+            if count < fits and self._dearer < _TIMES:
                 self._trying = min(2 * count, fits)
                 return
             self.size = min(n for n, t in self._seconds.items() if _NEARLY * min(t) <= fastest)

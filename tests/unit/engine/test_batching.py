@@ -44,7 +44,8 @@ class Timed:
         ({1: 9, 2: 8, 4: 6, 8: 5}, 8),
         ({1: 9, 2: 8, 4: 6, 8: 5.9}, 4),  # hardly cheaper: not worth the memory
         ({1: 9, 2: 8, 4: 7.8, 8: 7.5}, 8),  # little by little is worth it
-        ({1: 9, 2: 5, 4: 6, 8: 1}, 2),
+        ({1: 9, 2: 5, 4: 6, 8: 1}, 8),  # dearer once: the clock, perhaps
+        ({1: 9, 2: 5, 4: 6, 8: 7}, 2),
     ],
 )
 def test_size_grows_while_an_image_gets_cheaper(each: dict[int, float], best: int) -> None:
@@ -54,6 +55,14 @@ def test_size_grows_while_an_image_gets_cheaper(each: dict[int, float], best: in
     assert timed.sizes[:3] == [2, 2, 2]
     assert batcher.size == best
     assert timed.sizes[-2] == best
+
+
+def test_size_stays_where_an_image_gets_dearer_twice_in_a_row() -> None:
+    timed = Timed({2: 5, 4: 6, 8: 7, 16: 1})
+    batcher = Batcher(CPU, most=32, clock=timed)
+    list(batcher.run(128, timed.evaluate))
+    assert batcher.size == 2
+    assert max(timed.sizes) == 8
 
 
 def test_measuring_goes_on_in_the_next_run() -> None:

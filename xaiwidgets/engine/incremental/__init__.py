@@ -32,8 +32,9 @@ from xaiwidgets.engine.incremental.windows import Span, Starts, Windows, gather
 _MOST_PATCHES = 64
 # Groups of alike patches for which a batch is enlarged; more would delay the next picture.
 _MOST_GROUPS = 2
-# What one batch of windows may take, and what the photo's own activations may.
-_WORKING_SET = 64 << 20
+# What one batch of windows may take: on a CPU more gains nothing, and leaves the caches.
+_WORKING_SET = {"cpu": 32 << 20, "cuda": 256 << 20}
+# What the photo's own activations may.
 _CLEAN_SET = 512 << 20
 
 Corner = tuple[int, int]
@@ -58,6 +59,7 @@ class Incremental:
     def __init__(self, run: Callable[[Tensor], Tensor], x: Tensor) -> None:
         self.graph: Graph = trace(run, x)
         self.shape = tuple(x.shape)
+        self._room = _WORKING_SET.get(x.device.type, _WORKING_SET["cpu"])
         self._lock = threading.Lock()
         self.checked: set[int] = set()
         self._anywhere: tuple[int, Plan] | None = None
@@ -181,7 +183,7 @@ class Incremental:
         return np.array_split(patches, -(-len(patches) // self._at_once(plan)))
 
     def _at_once(self, plan: Plans) -> int:
-        return max(1, min(_MOST_PATCHES, _WORKING_SET // max(1, 2 * plan.window_bytes)))
+        return max(1, min(_MOST_PATCHES, self._room // max(1, 2 * plan.window_bytes)))
 
 
 def _shown(
