@@ -2,8 +2,9 @@
 
 The size is measured on the work itself: it doubles until an image gets dearer by that twice in a
 row, once being the clock's noise at times, or until the memory of the first batch says that twice
-as many do not fit; then the smallest is taken that is nearly as fast as the fastest. A batch that does not fit after all is halved and tried again, so
-that nothing runs out of memory by default and no one has to choose a batch size.
+as many do not fit; then the smallest is taken that is nearly as fast as the fastest. A batch that
+does not fit after all is halved and tried again, so that nothing runs out of memory by default and
+no one has to choose a batch size.
 """
 
 from __future__ import annotations
