@@ -30,6 +30,7 @@ _MOST_BYTES_ON_CPU = 200 << 20
 _NEARLY = 0.97
 # An image that takes that much longer in a doubled batch is dearer, not the clock's noise.
 _DEARER = 1.02
+# So many readings of a size, and so many dearer sizes in a row, are believed.
 _TIMES = 2
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
