@@ -117,8 +117,8 @@
       move(control, value, "change");
     }
     // A dream goes on where it stands, as the same run. Its start image is no picture of it.
-    const fresh = () =>
-      watch.told.filter((m) => m.step > 0 && (m.gen > gen || (m.gen === gen && m.step > step)));
+    const later = (m) => m.gen > gen || (m.gen === gen && m.step > step);
+    const fresh = () => watch.told.filter((m) => (m.step > 0 || m.kind !== "frame") && later(m));
     const first = await painted(await until(() => pictures(fresh())[0]));
     const after = await painted(await until(() => pictures(fresh()).find((m) => m.step >= enough)));
     const last = await painted(await finished(fresh));
