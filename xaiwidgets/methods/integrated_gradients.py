@@ -89,7 +89,7 @@ def integrated_gradients(
             GRIDS,
             "Grid",
             help="Where the steps lie: evenly, by Gauss and Legendre, or where the score moves. "
-            "Auto: where the score moves from black or a blur, else evenly.",
+            "Auto: where the score moves from black, else evenly.",
         ),
     ] = "auto",
     tolerance: Annotated[
