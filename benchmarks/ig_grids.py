@@ -66,7 +66,7 @@ def rows(options: Any, at: list[int]) -> Iterator[list[str]]:
         for baseline in options.baselines:
             tell(f"{name} {baseline}: reference")
             ends = [run(task, baseline, "uniform", options.reference)[0] for task in tasks]
-            for grid in GRIDS[1:]:
+            for grid in (each for each in GRIDS if each != "auto"):
                 probe = 1 + (PROBES - 2) / 3 if grid == "adaptive" else 0.0
                 needed: dict[float, list[float]] = {0.05: [], 0.01: []}
                 far: dict[int, list[float]] = {steps: [] for steps in at}

@@ -194,7 +194,7 @@ def cell(name: str, method: str) -> str:
             zero = not bool(estimate.value.any())
             if count >= _ENOUGH and not zero:
                 break
-        steps.close()  # type: ignore[attr-defined]
+        steps.close()
     except ValueError as error:
         text = str(error)
         if "NaN" in text:

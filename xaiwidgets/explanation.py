@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -184,10 +184,10 @@ def _clean(logits: Tensor) -> Tensor:
     return check_finite(logits.clone())
 
 
-def estimates(task: Task, method: str, params: dict[str, Any]) -> Iterator[Estimate]:
+def estimates(task: Task, method: str, params: dict[str, Any]) -> Generator[Estimate, None, None]:
     """Run a method on a prepared task.
 
-    Parameters are checked before the first estimate is asked for.
+    Parameters are checked before the first estimate is asked for. Closing it ends the method.
 
     Raises:
         ValueError: while iterating, when the attribution is not finite.
@@ -200,7 +200,7 @@ def estimates(task: Task, method: str, params: dict[str, Any]) -> Iterator[Estim
 
 
 @torch.inference_mode(False)
-def _outside_inference(steps: Iterator[Estimate]) -> Iterator[Estimate]:
+def _outside_inference(steps: Iterator[Estimate]) -> Generator[Estimate, None, None]:
     """The same steps where gradients exist, whatever mode the caller is in between them."""
     yield from steps
 

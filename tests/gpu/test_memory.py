@@ -7,14 +7,13 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from tests.oracle.nets import photo, raw
+from tests.oracle.nets import LITE0, photo, raw
 from tests.unit.methods.test_invariance import Net, _photo
 from xaiwidgets.engine.batching import Batcher
 from xaiwidgets.explanation import estimates, make_task
 from xaiwidgets.methods.estimate import last_of
 from xaiwidgets.model import Model
 
-LITE0 = {"mean": [127 / 255] * 3, "std": [128 / 255] * 3, "size": 224}
 ROOM = 2 << 30
 
 

@@ -14,15 +14,13 @@ import torch
 from torch import Tensor, nn
 
 import xaiwidgets as xai
-from tests.oracle.nets import photo, raw
+from tests.oracle.nets import LITE0, photo, raw
 from tests.unit.methods.test_invariance import Net, _photo, every_case
 from xaiwidgets.engine.batching import Batcher
 from xaiwidgets.explanation import estimates, make_task
 from xaiwidgets.inside.deep_dream import deep_dream
 from xaiwidgets.methods.estimate import Estimate, last_of
 from xaiwidgets.model import Model
-
-LITE0 = {"mean": [127 / 255] * 3, "std": [128 / 255] * 3, "size": 224}
 
 
 def _model(net: nn.Module, device: str, preprocess: Any, dtype: torch.dtype) -> Model:
@@ -114,7 +112,7 @@ def test_the_network_is_left_as_it_was(method: str) -> None:
     whole = last_of(estimates(task, method, {}))
     steps = estimates(task, method, {})
     next(steps)
-    steps.close()  # type: ignore[attr-defined]
+    steps.close()
     after = net.state_dict()
     assert all(torch.equal(after[name], before[name]) for name in before)
     assert all(parameter.grad is None for parameter in net.parameters())

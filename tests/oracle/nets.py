@@ -21,6 +21,9 @@ NETS = ("efficientnet_lite0", "resnet18", "googlenet", "vit_b_16")
 # what single precision does.
 SMOOTH = ("efficientnet_lite0_smooth", "resnet18_smooth", "googlenet_smooth", "vit_b_16")
 
+LITE0 = {"mean": [127 / 255] * 3, "std": [128 / 255] * 3, "size": 224}
+"""How EfficientNet-Lite0 wants its photos."""
+
 
 @functools.cache
 def raw(name: str, dtype: torch.dtype = torch.float32) -> nn.Module:
@@ -98,7 +101,7 @@ def model(name: str, dtype: torch.dtype = torch.float32) -> Model:
     """Our model of the same network, on the CPU."""
     preprocess = None
     if name == "efficientnet_lite0":
-        preprocess = {"mean": [127 / 255] * 3, "std": [128 / 255] * 3, "size": 224}
+        preprocess = LITE0
     found = Model(raw(name, dtype), preprocess=preprocess, device="cpu", dtype=dtype)
     for kind in ("gradient", "forward"):
         # A measured size goes by the clock, and units on the edge go by the size.

@@ -225,7 +225,7 @@ def _by_difference(
         over = stop + done == len(patches.tops)
         if not judged and (over or (count >= _TIMED and not early)):
             judged = True
-            ways.learn(patches.side, seconds)
+            ways.among[patches.side].note(seconds)
             if not ways.promising(patches.side, plan):
                 return
         began = time.perf_counter()

@@ -48,9 +48,13 @@ class Taken:
         """What `call` gives; its time counts."""
         began = time.perf_counter()
         result = call()
-        self.least = min(self.least, time.perf_counter() - began)
-        self.times += 1
+        self.note(time.perf_counter() - began)
         return result
+
+    def note(self, seconds: float) -> None:
+        """One more time that it took so long."""
+        self.least = min(self.least, seconds)
+        self.times += 1
 
 
 @dataclass
@@ -113,11 +117,6 @@ class Ways:
         taken = self.among[side]
         slower = taken.least / self.plain
         return not taken.times or slower < 1 or (taken.times < _TRIES and slower < HOPELESS)
-
-    def learn(self, side: int, seconds: float) -> None:
-        """Note what an image took the other way."""
-        taken = self.among[side]
-        taken.least, taken.times = min(taken.least, seconds), taken.times + 1
 
 
 class Newest:

@@ -8,7 +8,7 @@ import math
 import time
 from collections.abc import Callable, Generator, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 import torch
 import traitlets as t
@@ -256,7 +256,7 @@ class MethodWidget(ExplanationWidget):
         """Run the method to its end and keep the outcome; the first estimate is always shown."""
         began = time.perf_counter()
         last: Estimate | None = None
-        steps = cast("Generator[Estimate]", estimates(about.task, self._spec.name, params))
+        steps = estimates(about.task, self._spec.name, params)
         with contextlib.closing(steps):
             for last in steps:
                 show(last)

@@ -318,7 +318,7 @@ def test_network_is_left_as_it_was(method: str, params: dict[str, Any], end: str
         last_of(steps)
     elif end == "cancel":
         next(steps)
-        steps.close()  # type: ignore[attr-defined]
+        steps.close()
     else:
         whole = estimates(make_task(model, _photo(), 2), method, params)
         if not next(whole).finished:
